@@ -1,0 +1,55 @@
+package image
+
+import "cmp"
+
+// Use says that one resource uses one image, and who found that out.
+type Use struct {
+	Ref      Ref    `json:"ref"`
+	Source   string `json:"source"`  // kind of resource: "ecs-task", "ecs-service", "lambda-function", …
+	Account  string `json:"account"` // where the resource is
+	Region   string `json:"region"`
+	Resource string `json:"resource"`         // ARN
+	Detail   string `json:"detail,omitempty"` // why, in words: "container app, deployment PRIMARY"
+	Live     bool   `json:"live,omitempty"`   // something runs or will be started from it; otherwise it is kept for a rollback
+}
+
+// CompareUses is a total order: live ones first, then by source, place, resource, reference and detail.
+func CompareUses(a, b Use) int {
+	if a.Live != b.Live {
+		if a.Live {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Account, b.Account), cmp.Compare(a.Region, b.Region),
+		cmp.Compare(a.Resource, b.Resource), CompareRefs(a.Ref, b.Ref), cmp.Compare(a.Detail, b.Detail))
+}
+
+// CoverageStatus says whether a source was looked at.
+type CoverageStatus string
+
+// The statuses of a source in a target. Only Failed blocks.
+const (
+	CoverageOK          CoverageStatus = "ok"
+	CoverageUnavailable CoverageStatus = "unavailable" // the service does not exist in that region
+	CoverageAttested    CoverageStatus = "attested"    // not read, but a person vouches that nothing there uses images
+	CoverageFailed      CoverageStatus = "failed"
+)
+
+// SourceECR is the one source that reads registries; every other source finds uses.
+const SourceECR = "ecr"
+
+// Coverage is what became of one source in one target.
+type Coverage struct {
+	Account string         `json:"account"`
+	Region  string         `json:"region"` // "*": the account's regions could not be found out
+	Source  string         `json:"source"`
+	Status  CoverageStatus `json:"status"`
+	Error   string         `json:"error"`
+	Unread  bool           `json:"-"` // failed before anything of the source was read (the role, the region, the run)
+}
+
+// CompareCoverage orders by account, region and source.
+func CompareCoverage(a, b Coverage) int {
+	return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Region, b.Region), cmp.Compare(a.Source, b.Source))
+}

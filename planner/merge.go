@@ -1,0 +1,318 @@
+package planner
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"demurrage/internal/image"
+)
+
+// Usage is what a run found out about use, everywhere: the first pass.
+type Usage struct {
+	Uses      []image.Use
+	Coverage  []image.Coverage
+	Unscanned []Unscanned
+	// Expected are the sources that the run meant to look at (account, region and source of each). One without an
+	// entry in Coverage was not looked at: it failed.
+	Expected []image.Coverage
+}
+
+// Merged is the use of all targets, joined on the registries it points at, with what could not be looked at.
+// It is immutable: any number of repositories can be planned from it.
+type Merged struct {
+	rules        Rules
+	now          time.Time
+	uses         []image.Use // sorted by CompareUses
+	byRepository map[image.Repository]*repositoryUses
+	coverage     []image.Coverage // attestations applied
+	attested     []Attested
+	unscanned    []Unscanned
+	gaps         []Gap
+	gapsOf       map[string][]int         // account -> the gaps that are about its workloads
+	everyGap     []int                    // all gaps that are about workloads
+	registryGaps map[image.Registry][]int // gaps in the reading of a registry itself
+	whole        map[image.Registry]bool  // registries whose repositories are all known
+}
+
+type repositoryUses struct {
+	byTag    map[string][]int // indexes into uses
+	byDigest map[image.Digest][]int
+	all      []int
+}
+
+// Merge joins the uses of every target with what was and was not looked at. The order of its inputs does not matter.
+func Merge(rules Rules, now time.Time, usage Usage) *Merged {
+	m := &Merged{
+		rules:        rules,
+		now:          now,
+		uses:         slices.Clone(usage.Uses),
+		byRepository: map[image.Repository]*repositoryUses{},
+		coverage:     slices.Clone(usage.Coverage),
+		unscanned:    slices.Clone(usage.Unscanned),
+		gapsOf:       map[string][]int{},
+		registryGaps: map[image.Registry][]int{},
+		whole:        map[image.Registry]bool{},
+	}
+	slices.SortFunc(m.uses, image.CompareUses)
+	m.uses = slices.Compact(m.uses)
+	m.missing(usage.Expected)
+	slices.SortFunc(m.coverage, func(a, b image.Coverage) int {
+		return cmp.Or(image.CompareCoverage(a, b), cmp.Compare(a.Error, b.Error))
+	})
+	slices.SortFunc(m.unscanned, func(a, b Unscanned) int { return cmp.Compare(a.Account, b.Account) })
+	for i, u := range m.uses {
+		r := m.byRepository[u.Ref.Repository]
+		if r == nil {
+			r = &repositoryUses{byTag: map[string][]int{}, byDigest: map[image.Digest][]int{}}
+			m.byRepository[u.Ref.Repository] = r
+		}
+		r.all = append(r.all, i)
+		if u.Ref.Tag != "" {
+			r.byTag[u.Ref.Tag] = append(r.byTag[u.Ref.Tag], i)
+		}
+		if u.Ref.Digest != "" {
+			r.byDigest[u.Ref.Digest] = append(r.byDigest[u.Ref.Digest], i)
+		}
+	}
+	m.attest()
+	m.findGaps()
+	return m
+}
+
+// missing adds a failure for each source that nothing is known about: the run was interrupted, or its data is lost.
+func (m *Merged) missing(expected []image.Coverage) {
+	type key struct{ account, region, source string }
+	seen := make(map[key]bool, len(m.coverage))
+	for _, c := range m.coverage {
+		seen[key{c.Account, c.Region, c.Source}] = true
+	}
+	for _, c := range expected {
+		if k := (key{c.Account, c.Region, c.Source}); !seen[k] {
+			seen[k] = true
+			m.coverage = append(m.coverage, image.Coverage{Account: c.Account, Region: c.Region, Source: c.Source,
+				Status: image.CoverageFailed, Error: "not looked at in this run", Unread: true})
+		}
+	}
+}
+
+// attest turns failures that somebody vouches for into attested ones. An attestation says that nothing in its scope
+// uses images; it cannot say what is in a registry. So a registry that was read in part stays failed, while one of
+// which nothing was read (the account refused the role) may be attested: none of its images are in the plan anyway.
+func (m *Merged) attest() {
+	for _, a := range m.rules.Attestations {
+		if a.InForce(m.now) {
+			m.attested = append(m.attested, Attested{Attestation: a})
+		}
+	}
+	for i := range m.coverage {
+		c := &m.coverage[i]
+		if c.Status != image.CoverageFailed || c.Source == image.SourceECR && !c.Unread {
+			continue
+		}
+		for j := range m.attested {
+			if m.attested[j].covers(c.Account, c.Region, c.Source) {
+				c.Status = image.CoverageAttested
+				m.attested[j].Used++
+				break
+			}
+		}
+	}
+}
+
+// covers: an attestation for named regions says nothing of a failure whose region is not known ("*"), and one for
+// named sources nothing of the failure to learn an account's regions.
+func (a *Attestation) covers(account, region, source string) bool {
+	return matchAny(a.Accounts, account) &&
+		(len(a.Regions) == 0 || slices.Contains(a.Regions, region)) &&
+		(len(a.Sources) == 0 || slices.Contains(a.Sources, source))
+}
+
+// findGaps groups what failed by what a person would mend: the account and the error.
+func (m *Merged) findGaps() {
+	type key struct{ account, err string }
+	at := map[key]int{}
+	for _, c := range m.coverage {
+		if c.Source == image.SourceECR && c.Status == image.CoverageOK {
+			m.whole[image.Registry{Account: c.Account, Region: c.Region}] = true
+		}
+		if c.Status != image.CoverageFailed {
+			continue
+		}
+		k := key{c.Account, c.Error}
+		i, ok := at[k]
+		if !ok {
+			i = len(m.gaps)
+			at[k] = i
+			m.gaps = append(m.gaps, Gap{Account: c.Account, Error: c.Error})
+		}
+		g := &m.gaps[i]
+		g.Regions = insert(g.Regions, c.Region)
+		g.Sources = insert(g.Sources, c.Source)
+	}
+	for _, u := range m.unscanned {
+		covered := false
+		for j := range m.attested {
+			// Only an attestation of everything in the account stands in for the account.
+			if a := &m.attested[j]; len(a.Regions) == 0 && len(a.Sources) == 0 && matchAny(a.Accounts, u.Account) {
+				a.Used++
+				covered = true
+				break
+			}
+		}
+		if !covered {
+			m.gaps = append(m.gaps, Gap{Account: u.Account, Error: u.Why, Unscanned: true})
+		}
+	}
+	slices.SortFunc(m.gaps, compareGaps)
+	for i := range m.gaps {
+		g := &m.gaps[i]
+		if slices.Contains(g.Sources, image.SourceECR) {
+			for _, region := range g.Regions {
+				r := image.Registry{Account: g.Account, Region: region}
+				m.registryGaps[r] = append(m.registryGaps[r], i)
+			}
+			if len(g.Sources) == 1 {
+				continue // it says nothing about who uses images
+			}
+		}
+		m.gapsOf[g.Account] = append(m.gapsOf[g.Account], i)
+		m.everyGap = append(m.everyGap, i)
+	}
+}
+
+func compareGaps(a, b Gap) int {
+	return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Error, b.Error), slices.Compare(a.Regions, b.Regions),
+		slices.Compare(a.Sources, b.Sources))
+}
+
+// insert adds to a sorted list what is not in it yet.
+func insert(list []string, s string) []string {
+	i, found := slices.BinarySearch(list, s)
+	if found {
+		return list
+	}
+	return slices.Insert(list, i, s)
+}
+
+// blockers lists the gaps that could hide a use of the repository, or a part of it. An account's workloads can pull
+// from its own registries; those of any account can pull from a repository that has a policy at all (what the policy
+// says is not read yet, so it counts as "could").
+func (m *Merged) blockers(inv *image.Inventory) []int {
+	blockers := m.gapsOf[inv.Repository.Account]
+	if inv.HasPolicy {
+		blockers = m.everyGap
+	}
+	if len(inv.Errors) > 0 {
+		blockers = slices.Concat(blockers, m.registryGaps[inv.Repository.Registry])
+		slices.Sort(blockers)
+		blockers = slices.Compact(blockers)
+	}
+	return blockers
+}
+
+// reason is a gap as the reason of a blocked image.
+func (g *Gap) reason() Reason {
+	if g.Unscanned {
+		return Reason{Code: UnscannedConsumer, Account: g.Account,
+			Detail: fmt.Sprintf("account %s could pull from this repository and is not scanned: %s", g.Account, g.Error)}
+	}
+	return Reason{Code: CoverageGap, Account: g.Account, Source: strings.Join(g.Sources, ","), Region: strings.Join(g.Regions, ","), Detail: g.Error}
+}
+
+// Build plans every repository that the inventories yield, in their order (account, region, name), and sums up.
+// The inventories are gone through once here and once more each time Plan.Repositories is.
+func Build(m *Merged, inventories iter.Seq2[*image.Inventory, error]) (*Plan, error) {
+	p := &Plan{
+		Now:          m.now,
+		Complete:     !slices.ContainsFunc(m.coverage, func(c image.Coverage) bool { return c.Status == image.CoverageFailed }),
+		Coverage:     m.coverage,
+		Gaps:         slices.Clone(m.gaps),
+		Unscanned:    m.unscanned,
+		Attestations: m.attested,
+	}
+	p.Repositories = func(yield func(*RepositoryPlan, error) bool) {
+		for inv, err := range inventories {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(m.Repository(inv), nil) {
+				return
+			}
+		}
+	}
+	seen := map[image.Repository]bool{}
+	for inv, err := range inventories {
+		if err != nil {
+			return nil, err
+		}
+		r := m.Repository(inv)
+		seen[inv.Repository] = true
+		p.Count.Add(r.Count)
+		p.Broken = append(p.Broken, r.Broken...)
+		p.Summaries = append(p.Summaries, r.RepositorySummary)
+		if r.Count.Blocked.Images > 0 {
+			p.Gaps = m.chargeGaps(p.Gaps, inv, r)
+		}
+	}
+	for repo, uses := range m.byRepository {
+		if !seen[repo] && m.whole[repo.Registry] {
+			for _, i := range uses.all {
+				p.Broken = append(p.Broken, m.uses[i])
+			}
+		}
+	}
+	slices.SortFunc(p.Broken, image.CompareUses)
+	slices.SortFunc(p.Summaries, func(a, b RepositorySummary) int { return image.CompareRepositories(a.Repository, b.Repository) })
+	slices.SortFunc(p.Gaps, func(a, b Gap) int {
+		return cmp.Or(cmp.Compare(b.Unblocks.Bytes, a.Unblocks.Bytes), cmp.Compare(b.HoldsBack.Bytes, a.HoldsBack.Bytes),
+			cmp.Compare(b.HoldsBack.Images, a.HoldsBack.Images), compareGaps(a, b))
+	})
+	return p, nil
+}
+
+// chargeGaps books the blocked images of a repository on the gaps that hold them back, unreadable manifests among
+// them: those are a gap of the repository's own.
+func (m *Merged) chargeGaps(gaps []Gap, inv *image.Inventory, r *RepositoryPlan) []Gap {
+	blockers := m.blockers(inv)
+	if n := countUnreadable(inv.Images); n > 0 {
+		blockers = append(slices.Clip(blockers), len(gaps))
+		gaps = append(gaps, Gap{Account: inv.Repository.Account, Regions: []string{inv.Repository.Region}, Sources: []string{image.SourceECR},
+			Error: fmt.Sprintf("repository %s: %d manifests that are or may be indexes cannot be read", inv.Repository.Name, n)})
+	}
+	for _, i := range blockers {
+		g := &gaps[i]
+		g.HoldsBack.add(r.Count.Blocked)
+		if len(blockers) == 1 {
+			g.Unblocks.add(r.Count.Blocked)
+			if g.UnblocksPerRegion == nil {
+				g.UnblocksPerRegion = map[string]int64{}
+			}
+			g.UnblocksPerRegion[inv.Repository.Region] += r.Count.Blocked.Bytes
+		}
+	}
+	return gaps
+}
+
+func countUnreadable(images []image.Image) (n int) {
+	for i := range images {
+		if images[i].Unreadable != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// Accounts lists the accounts that the coverage speaks of, sorted.
+func (p *Plan) Accounts() []string {
+	set := map[string]bool{}
+	for _, c := range p.Coverage {
+		set[c.Account] = true
+	}
+	return slices.Sorted(maps.Keys(set))
+}
