@@ -1,0 +1,161 @@
+package accounts
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"demurrage/internal/image"
+	"demurrage/planner"
+)
+
+// Config is a valid configuration.
+type Config struct {
+	Assume       Assume
+	Organization Organization
+	Accounts     []Account // of the [[accounts]] entries, completed by the defaults; by id
+	Concurrency  int       // targets in flight at once, at least 1
+	Store        string    // a directory, or s3://bucket/prefix
+	Safety       Safety
+	SHA256       string // of the file's bytes, in hex
+
+	scanRegions     []string // nil: all
+	rules           planner.Rules
+	taskDefinitions []generations
+	lambdaFunctions []generations
+}
+
+// Assume is how roles are assumed. The roles of accounts, and their external ids, are found in each Account.
+type Assume struct {
+	Role, SweepRole Role
+	HubRole         string // as ParseRole takes it; "" for none
+	ExternalID      string
+	SessionName     string
+	Duration        time.Duration // of a session: 15 minutes to 12 hours
+}
+
+// Organization is which accounts AWS Organizations is asked for.
+type Organization struct {
+	Discover        bool
+	IncludeOUs      []string // empty: the whole organization
+	ExcludeAccounts []string
+}
+
+// Safety holds the brakes of delete. The minimum age, which changes decisions, is part of the rules.
+type Safety struct {
+	MaxDeletePercent int // 0 to 100
+	MaxDeleteImages  int // 0: no limit
+}
+
+// All as a number of generations to keep means every one of them.
+const All = -1
+
+// The defaults of accounts.toml.
+const (
+	defaultSessionName     = "demurrage"
+	defaultDuration        = time.Hour
+	defaultConcurrency     = 32
+	defaultTaskDefinitions = 5
+	defaultStore           = "demurrage-data"
+	defaultMinAge          = day
+)
+
+// generations is how many generations of what a pattern matches are kept for a rollback.
+type generations struct {
+	name image.Pattern
+	keep int
+}
+
+// Load reads and validates the configuration at path. See Parse for what is wrong with a configuration.
+func Load(path string) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	return Parse(path, data)
+}
+
+// Parse validates a configuration; name is what errors call it. The error joins a *KeyError for every problem, in the
+// order of the file; what is not TOML at all has one alone.
+func Parse(name string, data []byte) (*Config, error) {
+	var raw rawConfig
+	d, err := readDocument(name, data, &raw)
+	if err != nil {
+		return nil, err
+	}
+	c := d.config(&raw)
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(data)
+	c.SHA256 = hex.EncodeToString(sum[:])
+	return c, nil
+}
+
+// Rules is what the planner has to know of the configuration.
+func (c *Config) Rules() planner.Rules {
+	r := c.rules
+	r.Repositories, r.Attestations = slices.Clone(r.Repositories), slices.Clone(r.Attestations)
+	return r
+}
+
+// FirstRegion is a region that the configuration names, "" where it names none: where the environment names no region,
+// it tells the partition.
+func (c *Config) FirstRegion() string {
+	for _, a := range c.Accounts {
+		if len(a.Regions) > 0 {
+			return a.Regions[0]
+		}
+	}
+	if len(c.scanRegions) > 0 {
+		return c.scanRegions[0]
+	}
+	return ""
+}
+
+// KeepTaskDefinitions is how many of the newest revisions of a task definition family count as used, since a rollback
+// may need them: what the first matching rule says, or 5.
+func (c *Config) KeepTaskDefinitions(family string) int {
+	return keep(c.taskDefinitions, family, defaultTaskDefinitions)
+}
+
+// KeepLambdaVersions is how many of the newest published versions of a function count as used: what the first
+// matching rule says, or All.
+func (c *Config) KeepLambdaVersions(function string) int {
+	return keep(c.lambdaFunctions, function, All)
+}
+
+func keep(rules []generations, name string, otherwise int) int {
+	for _, r := range rules {
+		if r.name.Match(name) {
+			return r.keep
+		}
+	}
+	return otherwise
+}
+
+// account is an account of which only the organization knows.
+func (c *Config) account(id string) Account {
+	a := Account{ID: id, ExternalID: c.Assume.ExternalID, Regions: slices.Clone(c.scanRegions)}
+	c.assumed(&a)
+	return a
+}
+
+// assumed gives an account the default roles where it has none of its own.
+func (c *Config) assumed(a *Account) {
+	partition := partitionOf(a.Regions)
+	a.Role = cmp.Or(a.Role, c.Assume.Role.ARN(partition, a.ID))
+	a.SweepRole = cmp.Or(a.SweepRole, c.Assume.SweepRole.ARN(partition, a.ID))
+}
+
+// partitionOf is the partition of regions that all lie in one, "" where there are none to tell by.
+func partitionOf(regions []string) string {
+	if len(regions) == 0 {
+		return ""
+	}
+	return image.PartitionOf(regions[0]).ID
+}

@@ -1,0 +1,181 @@
+package accounts
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/organizations"
+	"github.com/aws/aws-sdk-go-v2/service/organizations/types"
+
+	"demurrage/internal/image"
+)
+
+// Organizations is what the roster needs of AWS Organizations. It answers only the management account and delegated
+// administrators.
+type Organizations interface {
+	organizations.ListAccountsAPIClient
+	organizations.ListAccountsForParentAPIClient
+	organizations.ListOrganizationalUnitsForParentAPIClient
+}
+
+// Roster is every account that is known: those to scan and those not to. Both are sorted by id.
+type Roster struct {
+	Accounts  []Account
+	Unscanned []Unscanned
+}
+
+// Unscanned is an account of the organization that is not scanned. What it may pull is unknown.
+type Unscanned struct {
+	Account string
+	Name    string
+	State   string // in the organization
+	Why     string
+}
+
+// Roster gives the accounts to scan: those of the [[accounts]] entries and, with discover, those that the
+// organization lists as ACTIVE, within include_ous and without exclude_accounts. An entry adds to what the
+// organization says of its account, stays where the organization does not list it, and is scanned outside of
+// include_ous too; only an account that is not ACTIVE is left out even so, since nobody can enter it.
+//
+// Without discover org may be nil. Where it is not, the organization is asked all the same, so that the accounts
+// without an entry come back as Unscanned.
+//
+// Any failing call is an error: an organization that was read in part would be reported as the whole. An
+// organizational unit that does not exist is a types.ParentNotFoundException.
+//
+// The units are walked down with ListAccountsForParent and ListOrganizationalUnitsForParent. The newer Paths of an
+// account are shown, but not relied upon, since older endpoints leave them out. See
+// https://docs.aws.amazon.com/organizations/latest/APIReference/API_ListAccounts.html and, for the states,
+// https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_accounts_account_state.html.
+func (c *Config) Roster(ctx context.Context, org Organizations) (*Roster, error) {
+	entries := map[string]Account{}
+	for _, a := range c.Accounts {
+		entries[a.ID] = a
+	}
+	r := &Roster{}
+	if org != nil {
+		listed, err := listAccounts(ctx, org)
+		if err != nil {
+			return nil, err
+		}
+		inside := map[string]string{} // the accounts under include_ous, and the way there
+		for _, ou := range c.Organization.IncludeOUs {
+			if err := walk(ctx, org, ou, ou, listed, inside); err != nil {
+				return nil, err
+			}
+		}
+		for _, id := range slices.Sorted(maps.Keys(listed)) {
+			known := listed[id]
+			a, entry := entries[id]
+			delete(entries, id)
+			if !entry {
+				a = c.account(id)
+			}
+			a.complete(known)
+			if a.OU == "" {
+				a.OU = inside[id]
+			}
+			_, in := inside[id]
+			var why string
+			switch {
+			case a.State != string(types.AccountStateActive):
+				why = "its state in the organization is not ACTIVE"
+			case entry:
+			case !c.Organization.Discover:
+				why = "it has no [[accounts]] entry, and accounts are not discovered"
+			case slices.Contains(c.Organization.ExcludeAccounts, id):
+				why = "exclude_accounts names it"
+			case len(c.Organization.IncludeOUs) > 0 && !in:
+				why = "it is outside of include_ous"
+			}
+			if why != "" {
+				r.Unscanned = append(r.Unscanned, Unscanned{Account: id, Name: a.Name, State: a.State, Why: why})
+				continue
+			}
+			r.Accounts = append(r.Accounts, a)
+		}
+	} else if c.Organization.Discover {
+		return nil, fmt.Errorf("discover accounts: no client for AWS Organizations")
+	}
+	for _, a := range entries {
+		r.Accounts = append(r.Accounts, a)
+	}
+	slices.SortFunc(r.Accounts, func(a, b Account) int { return cmp.Compare(a.ID, b.ID) })
+	return r, nil
+}
+
+// complete adds what the organization knows of an account.
+func (a *Account) complete(known types.Account) {
+	a.Name = cmp.Or(a.Name, aws.ToString(known.Name))
+	a.State = cmp.Or(string(known.State), string(known.Status)) // Status gives way to State
+	if len(known.Paths) > 0 {
+		a.OU = strings.TrimSuffix(strings.Trim(known.Paths[0], "/"), "/"+a.ID)
+	}
+	if parts := strings.SplitN(aws.ToString(known.Arn), ":", 3); len(parts) == 3 {
+		a.Role, a.SweepRole = withPartition(a.Role, parts[1]), withPartition(a.SweepRole, parts[1])
+	}
+}
+
+func listAccounts(ctx context.Context, org Organizations) (map[string]types.Account, error) {
+	listed := map[string]types.Account{}
+	pages := organizations.NewListAccountsPaginator(org, &organizations.ListAccountsInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list the accounts of the organization: %w", err)
+		}
+		if err := add(listed, page.Accounts); err != nil {
+			return nil, err
+		}
+	}
+	return listed, nil
+}
+
+func add(listed map[string]types.Account, page []types.Account) error {
+	for _, a := range page {
+		id := aws.ToString(a.Id)
+		if !image.ValidAccount(id) {
+			return fmt.Errorf("list the accounts of the organization: %q is not an account id", clip(id))
+		}
+		if _, ok := listed[id]; !ok { // one that was made since
+			listed[id] = a
+		}
+	}
+	return nil
+}
+
+// walk notes every account below a root or unit in inside, with its path from the unit that the configuration names.
+func walk(ctx context.Context, org Organizations, parent, path string, listed map[string]types.Account, inside map[string]string) error {
+	accounts := organizations.NewListAccountsForParentPaginator(org, &organizations.ListAccountsForParentInput{ParentId: &parent})
+	for accounts.HasMorePages() {
+		page, err := accounts.NextPage(ctx)
+		if err != nil {
+			return fmt.Errorf("list the accounts of unit %q: %w", parent, err)
+		}
+		if err := add(listed, page.Accounts); err != nil {
+			return err
+		}
+		for _, a := range page.Accounts {
+			inside[*a.Id] = path
+		}
+	}
+	units := organizations.NewListOrganizationalUnitsForParentPaginator(org, &organizations.ListOrganizationalUnitsForParentInput{ParentId: &parent})
+	for units.HasMorePages() {
+		page, err := units.NextPage(ctx)
+		if err != nil {
+			return fmt.Errorf("list the units of unit %q: %w", parent, err)
+		}
+		for _, ou := range page.OrganizationalUnits {
+			id := aws.ToString(ou.Id)
+			if err := walk(ctx, org, id, path+"/"+id, listed, inside); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

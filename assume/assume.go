@@ -1,0 +1,263 @@
+// Package assume turns an account and a region into an aws.Config: ambient credentials, an optional hub role, and
+// then one role session per account, which all of its regions and services share.
+//
+// It must never give out credentials of another account than the one that was asked for, never a session that is
+// wider than the session policy it was told to use, and never ask twice for a role that was refused. It changes
+// nothing in AWS.
+package assume
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"demurrage/accounts"
+	"demurrage/internal/image"
+)
+
+// Options say how sessions are made. The zero value assumes each account's scan role for an hour, without a session
+// policy.
+type Options struct {
+	HubRole     string        // a first hop, as accounts.ParseRole takes it: a bare name is a role of the ambient account
+	ExternalID  string        // for the hub role; those of the accounts are theirs
+	SessionName string        // "": "demurrage"
+	Duration    time.Duration // 0: an hour. Cut to an hour where roles are chained, since AWS then refuses more
+	Region      string        // to be used where the environment names none; "": us-east-1
+
+	// Role chooses the role of an account: its ARN, "" for none, and whether the account's own entry names it.
+	// nil: ScanRole.
+	Role func(accounts.Account) (arn string, own bool)
+	// Policy is the session policy, as AllowActions makes it; "": sessions may do all that the role may.
+	Policy string
+	// Load has the last word on the ambient configuration: endpoints and credentials of a simulation.
+	Load []func(*config.LoadOptions) error
+}
+
+// ScanRole and SweepRole choose the roles that the configuration has for either job.
+func ScanRole(a accounts.Account) (string, bool)  { return a.Role, a.RoleOwn }
+func SweepRole(a accounts.Account) (string, bool) { return a.SweepRole, a.SweepRoleOwn }
+
+// Identity is who the hub is.
+type Identity struct {
+	Account, ARN, Partition string
+	Chained                 bool // a role session: what it assumes lasts an hour at most
+}
+
+// Provider makes the configurations of a run. It is safe for concurrent use.
+type Provider struct {
+	opts     Options
+	ambient  aws.Config
+	hub      aws.Config
+	hubRole  string // ARN; "" where the ambient identity is the hub
+	identity Identity
+
+	mu       sync.Mutex
+	sessions map[sessionKey]aws.CredentialsProvider
+	clients  map[string]*sts.Client // of the hub, by region: their rate limits count together
+}
+
+// sessionKey is all that sets one session apart from another within a Provider.
+type sessionKey struct {
+	account, role, externalID string
+	own                       bool
+}
+
+// chainedLimit is the longest session of a chained role.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining
+const chainedLimit = time.Hour
+
+// New loads the ambient configuration (AWS_* with AWS_ENDPOINT_URL, profiles, instance roles), takes the hub role if
+// there is one, and asks STS who that is. It fails without working credentials, and on a policy that is too long.
+func New(ctx context.Context, opts Options) (*Provider, error) {
+	opts.SessionName = cmp.Or(opts.SessionName, "demurrage")
+	opts.Duration = cmp.Or(opts.Duration, time.Hour)
+	if opts.Role == nil {
+		opts.Role = ScanRole
+	}
+	if err := checkPolicy(opts.Policy); err != nil {
+		return nil, err
+	}
+	ambient, err := config.LoadDefaultConfig(ctx, append([]func(*config.LoadOptions) error{
+		config.WithHTTPClient(newHTTPClient()),
+		config.WithRetryer(newRetryer),
+		config.WithAppID("demurrage"),
+		config.WithCredentialsCacheOptions(refreshEarly),
+	}, opts.Load...)...)
+	if err != nil {
+		return nil, fmt.Errorf("load the AWS configuration: %w", err)
+	}
+	if ambient.Region == "" {
+		ambient.Region = cmp.Or(opts.Region, "us-east-1")
+	}
+	p := &Provider{
+		opts: opts, ambient: ambient, hub: ambient,
+		sessions: map[sessionKey]aws.CredentialsProvider{},
+		clients:  map[string]*sts.Client{},
+	}
+	if p.identity, err = whoami(ctx, ambient); err != nil {
+		return nil, fmt.Errorf("find out whose the AWS credentials are: %w", err)
+	}
+	role, err := accounts.ParseRole(opts.HubRole)
+	if err != nil {
+		return nil, fmt.Errorf("hub role: %w", err)
+	}
+	if p.hubRole = role.ARN(p.identity.Partition, p.identity.Account); p.hubRole != "" {
+		_, account, err := splitRole(p.hubRole)
+		if err != nil {
+			return nil, fmt.Errorf("hub role: %w", err)
+		}
+		p.hub.Credentials = p.newSession(sts.NewFromConfig(ambient), account, p.hubRole, opts.ExternalID, "", p.identity)
+		if p.identity, err = whoami(ctx, p.hub); err != nil {
+			return nil, fmt.Errorf("hub role: %w", cacheless(err))
+		}
+	}
+	return p, nil
+}
+
+// Hub is the hub's own configuration: for AWS Organizations, for the regions of accounts, for billing. It carries
+// no session policy, and nothing that scans or deletes may have it.
+func (p *Provider) Hub() aws.Config { return p.hub.Copy() }
+
+// Identity is who the hub is.
+func (p *Provider) Identity() Identity { return p.identity }
+
+// Config gives the configuration for a region of an account. All those of one account share its credentials, which
+// are asked for at the first call that needs them, once, and again before they expire. An account whose role cannot
+// be assumed gives a configuration with which every call fails with the same *Error; Check tells beforehand.
+//
+// The account of the hub is entered with the hub's own credentials, unless its own [[accounts]] entry names a role.
+// If there is a hub role, that is assumed once more, so that the session policy holds there too; where the ambient
+// credentials are the hub's, no session policy can be put on them.
+func (p *Provider) Config(account accounts.Account, region string) aws.Config {
+	cfg := p.ambient.Copy()
+	cfg.Region = region
+	cfg.Credentials = p.credentials(account)
+	return cfg
+}
+
+// Check assumes the role of an account now, unless that was done already. The error is an *Error.
+func (p *Provider) Check(ctx context.Context, account accounts.Account) error {
+	_, err := p.credentials(account).Retrieve(ctx)
+	return cacheless(err)
+}
+
+func (p *Provider) credentials(account accounts.Account) aws.CredentialsProvider {
+	role, own := p.opts.Role(account)
+	key := sessionKey{account.ID, role, account.ExternalID, own}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, ok := p.sessions[key]
+	if !ok {
+		c = p.newCredentials(account, role, own)
+		p.sessions[key] = c
+	}
+	return c
+}
+
+// newCredentials is called with the lock held.
+func (p *Provider) newCredentials(account accounts.Account, role string, own bool) aws.CredentialsProvider {
+	if account.ID == p.identity.Account && !own {
+		if p.hubRole == "" || p.opts.Policy == "" {
+			return p.hub.Credentials
+		}
+		return p.newSession(sts.NewFromConfig(p.ambient), account.ID, p.hubRole, p.opts.ExternalID, p.opts.Policy, p.identity)
+	}
+	if role == "" {
+		return failing{&Error{Account: account.ID, Err: ErrNoRole, Hint: "set role under [assume], or in its [[accounts]] entry"}}
+	}
+	role = strings.Replace(role, "{partition}", p.identity.Partition, 1)
+	partition, _, err := splitRole(role)
+	if err != nil {
+		return failing{&Error{Account: account.ID, Role: role, Err: err}}
+	}
+	if partition != p.identity.Partition {
+		return failing{&Error{Account: account.ID, Role: role, Hint: "each partition needs a hub of its own",
+			Err: fmt.Errorf("it is in partition %q, the hub in %q", partition, p.identity.Partition)}}
+	}
+	return p.newSession(p.client(stsRegion(p.hub.Region, partition, account)), account.ID, role, account.ExternalID, p.opts.Policy, p.identity)
+}
+
+// client is called with the lock held.
+func (p *Provider) client(region string) *sts.Client {
+	c := p.clients[region]
+	if c == nil {
+		cfg := p.hub.Copy()
+		cfg.Region = region
+		c = sts.NewFromConfig(cfg)
+		p.clients[region] = c
+	}
+	return c
+}
+
+// stsRegion is where a role is assumed: in the ambient region, or, where that is of another partition, in the first
+// region of the account.
+func stsRegion(ambient, partition string, account accounts.Account) string {
+	if image.PartitionOf(ambient).ID != partition && len(account.Regions) > 0 {
+		return account.Regions[0]
+	}
+	return ambient
+}
+
+// whoami calls GetCallerIdentity, which needs no permission.
+func whoami(ctx context.Context, cfg aws.Config) (Identity, error) {
+	out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return Identity{}, err
+	}
+	a, err := arn.Parse(aws.ToString(out.Arn))
+	if err != nil || !image.ValidAccount(aws.ToString(out.Account)) {
+		return Identity{}, fmt.Errorf("STS answers that the caller is %q of account %q", aws.ToString(out.Arn), aws.ToString(out.Account))
+	}
+	return Identity{
+		Account: *out.Account, ARN: *out.Arn, Partition: a.Partition,
+		Chained: a.Service == "sts" && strings.HasPrefix(a.Resource, "assumed-role/"),
+	}, nil
+}
+
+// splitRole takes a role's ARN apart.
+func splitRole(role string) (partition, account string, err error) {
+	a, err := arn.Parse(role)
+	if err != nil || a.Service != "iam" || !strings.HasPrefix(a.Resource, "role/") {
+		return "", "", fmt.Errorf("%q is not the ARN of a role", role)
+	}
+	return a.Partition, a.AccountID, nil
+}
+
+// newHTTPClient is shared by all clients: a scan talks to some hundred hosts, several connections each.
+func newHTTPClient() *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConns = 4096
+		t.MaxIdleConnsPerHost = 128
+		t.ResponseHeaderTimeout = time.Minute // a connection that died silently must not stop the run
+	})
+}
+
+// newRetryer is called once per client, so that one throttled service of one account slows down no other. The
+// SDK's retry budget is off: it turns a throttled call into a failed one, which would block images, and the adaptive
+// mode slows down by itself.
+func newRetryer() aws.Retryer {
+	return retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+		o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
+			o.MaxAttempts = 8
+			o.RateLimiter = ratelimit.None
+		})
+	})
+}
+
+// refreshEarly renews credentials before they expire, so that no long page loop meets dead ones.
+func refreshEarly(o *aws.CredentialsCacheOptions) {
+	o.ExpiryWindow = 5 * time.Minute
+	o.ExpiryWindowJitterFrac = 0.5
+}
