@@ -226,7 +226,7 @@ func (g *Gap) reason() Reason {
 
 // Build plans every repository that the inventories yield, in their order (account, region, name), and sums up.
 // The inventories are gone through once here and once more each time Plan.Repositories is.
-func Build(m *Merged, inventories iter.Seq2[*image.Inventory, error]) (*Plan, error) {
+func Build(m *Merged, inventories iter.Seq2[image.Inventory, error]) (*Plan, error) {
 	p := &Plan{
 		Now:          m.now,
 		Complete:     !slices.ContainsFunc(m.coverage, func(c image.Coverage) bool { return c.Status == image.CoverageFailed }),
@@ -241,7 +241,7 @@ func Build(m *Merged, inventories iter.Seq2[*image.Inventory, error]) (*Plan, er
 				yield(nil, err)
 				return
 			}
-			if !yield(m.Repository(inv), nil) {
+			if !yield(m.Repository(&inv), nil) {
 				return
 			}
 		}
@@ -251,13 +251,13 @@ func Build(m *Merged, inventories iter.Seq2[*image.Inventory, error]) (*Plan, er
 		if err != nil {
 			return nil, err
 		}
-		r := m.Repository(inv)
+		r := m.Repository(&inv)
 		seen[inv.Repository] = true
 		p.Count.Add(r.Count)
 		p.Broken = append(p.Broken, r.Broken...)
 		p.Summaries = append(p.Summaries, r.RepositorySummary)
 		if r.Count.Blocked.Images > 0 {
-			p.Gaps = m.chargeGaps(p.Gaps, inv, r)
+			p.Gaps = m.chargeGaps(p.Gaps, &inv, r)
 		}
 	}
 	for repo, uses := range m.byRepository {
@@ -280,10 +280,16 @@ func Build(m *Merged, inventories iter.Seq2[*image.Inventory, error]) (*Plan, er
 // them: those are a gap of the repository's own.
 func (m *Merged) chargeGaps(gaps []Gap, inv *image.Inventory, r *RepositoryPlan) []Gap {
 	blockers := m.blockers(inv)
-	if n := countUnreadable(inv.Images); n > 0 {
+	own := func(format string, args ...any) {
 		blockers = append(slices.Clip(blockers), len(gaps))
 		gaps = append(gaps, Gap{Account: inv.Repository.Account, Regions: []string{inv.Repository.Region}, Sources: []string{image.SourceECR},
-			Error: fmt.Sprintf("repository %s: %d manifests that are or may be indexes cannot be read", inv.Repository.Name, n)})
+			Error: "repository " + inv.Repository.Name + ": " + fmt.Sprintf(format, args...)})
+	}
+	if n := countUnreadable(inv.Images); n > 0 {
+		own("%d manifests that are or may be indexes cannot be read", n)
+	}
+	if len(inv.Errors) > 0 && len(m.registryGaps[inv.Repository.Registry]) == 0 {
+		own("%s", strings.Join(inv.Errors, "; "))
 	}
 	for _, i := range blockers {
 		g := &gaps[i]

@@ -99,10 +99,10 @@ var rule = RepositoryRule{Name: image.Glob("*"), Expires: 30 * day}
 
 func rules(r RepositoryRule) Rules { return Rules{Repositories: []RepositoryRule{r}, MinAge: day} }
 
-func seq(inventories ...*image.Inventory) iter.Seq2[*image.Inventory, error] {
-	return func(yield func(*image.Inventory, error) bool) {
+func seq(inventories ...*image.Inventory) iter.Seq2[image.Inventory, error] {
+	return func(yield func(image.Inventory, error) bool) {
 		for _, inv := range inventories {
-			if !yield(inv, nil) {
+			if !yield(*inv, nil) {
 				return
 			}
 		}

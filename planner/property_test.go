@@ -2,7 +2,6 @@ package planner
 
 import (
 	"fmt"
-	"iter"
 	"maps"
 	"math/rand/v2"
 	"reflect"
@@ -321,7 +320,7 @@ func BenchmarkPlan(b *testing.B) {
 		usage.Uses = append(usage.Uses, image.Use{Ref: image.Ref{Repository: inventories[r.IntN(repositories)].Repository, Tag: fmt.Sprintf("build-%d", r.IntN(images))},
 			Source: "ecs-task", Account: fmt.Sprintf("%012d", i%500), Region: "us-east-1", Resource: fmt.Sprintf("arn:aws:ecs:us-east-1:%012d:task/%d", i%500, i), Live: true})
 	}
-	var all iter.Seq2[*image.Inventory, error] = seq(inventories...)
+	all := seq(inventories...)
 	b.ReportAllocs()
 	for b.Loop() {
 		p, err := Build(Merge(Rules{Repositories: []RepositoryRule{rule}, MinAge: day}, now, usage), all)
