@@ -15,7 +15,7 @@ import (
 // summary is the page that finance reads.
 func (b *book) summary() error {
 	f, p := b.facts, b.run.Plan
-	if err := b.page(sheetSummary, ""); err != nil {
+	if err := b.page(sheetSummary, "", 1); err != nil {
 		return err
 	}
 	for column, width := range map[string]float64{"A": 46, "B": 26, "C": 18, "D": 18, "E": 18} {
@@ -26,7 +26,7 @@ func (b *book) summary() error {
 	n := &note{book: b}
 	n.put(kindTitle, "Container images that overstay in Amazon ECR")
 	state, banner := "FINAL", kindFinal
-	if !p.Complete {
+	if !p.Complete || p.Count.Blocked.Images > 0 {
 		state, banner = "PROVISIONAL (INCOMPLETE)", kindIncomplete
 	}
 	n.banner(banner, state+": "+f.coverage.String()+unscanned(len(p.Unscanned)))
@@ -96,6 +96,9 @@ func (n *note) put(k kind, values ...any) {
 		all[i] = k
 	}
 	n.row(all, values...)
+	if k == kindHeader && len(values) > 2 && n.err == nil { // titles that wrap
+		n.err = n.book.file.SetRowHeight(sheetSummary, n.at, headerHeight)
+	}
 }
 
 func (n *note) row(look []kind, values ...any) {

@@ -153,11 +153,15 @@ func solid(color string) excelize.Fill {
 	return excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{color}}
 }
 
-// page lays out a sheet for print: landscape A4, fitted to the width, numbered. It comes after AutoFilter, which
+// headerHeight has room for titles of three lines, in points.
+const headerHeight = 45
+
+// page lays out a sheet for print: landscape A4, fitted to the width and to so many pages of height (0: as many as it
+// takes), numbered. It comes after AutoFilter, which
 // puts the sheet's properties back, and before the stream.
-func (b *book) page(sheet, titles string) error {
+func (b *book) page(sheet, titles string, high int) error {
 	const a4 = 9
-	landscape, yes, one, none, size := "landscape", true, 1, 0, a4
+	landscape, yes, one, size := "landscape", true, 1, a4
 	if titles != "" {
 		err := b.file.SetDefinedName(&excelize.DefinedName{Name: "_xlnm.Print_Titles", RefersTo: "'" + sheet + "'!" + titles, Scope: sheet})
 		if err != nil {
@@ -167,7 +171,7 @@ func (b *book) page(sheet, titles string) error {
 	if err := b.file.SetSheetProps(sheet, &excelize.SheetPropsOptions{FitToPage: &yes}); err != nil {
 		return err
 	}
-	if err := b.file.SetPageLayout(sheet, &excelize.PageLayoutOptions{Size: &size, Orientation: &landscape, FitToWidth: &one, FitToHeight: &none}); err != nil {
+	if err := b.file.SetPageLayout(sheet, &excelize.PageLayoutOptions{Size: &size, Orientation: &landscape, FitToWidth: &one, FitToHeight: &high}); err != nil {
 		return err
 	}
 	return b.file.SetHeaderFooter(sheet, &excelize.HeaderFooterOptions{OddFooter: "&L&A&C" + b.run.GeneratedAt.UTC().Format(time.DateOnly) + "&RPage &P of &N"})
@@ -197,7 +201,7 @@ func (b *book) sheet(name string, fields []field, rows int, isTable bool) (*shee
 			return nil, err
 		}
 	}
-	if err := b.page(name, "$1:$1"); err != nil {
+	if err := b.page(name, "$1:$1", 0); err != nil {
 		return nil, err
 	}
 	stream, err := b.file.NewStreamWriter(name)
@@ -221,7 +225,7 @@ func (b *book) sheet(name string, fields []field, rows int, isTable bool) (*shee
 	for i, f := range fields {
 		s.cells[i] = excelize.Cell{StyleID: b.styles[kindHeader], Value: f.title}
 	}
-	return s, s.set(excelize.RowOpts{Height: 30})
+	return s, s.set(excelize.RowOpts{Height: headerHeight})
 }
 
 // add writes a row: strings, ints, money, bytes, times; nil leaves a cell empty.

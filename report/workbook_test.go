@@ -291,7 +291,11 @@ func TestWorkbookForm(t *testing.T) {
 	p := parts(t, data)
 	for i, name := range want {
 		xml := p[fmt.Sprintf("xl/worksheets/sheet%d.xml", i+1)]
-		must := []string{`<pageSetUpPr fitToPage="true"`, `orientation="landscape"`, `paperSize="9"`, `fitToWidth="1"`, `fitToHeight="0"`, `Page &amp;P of &amp;N`}
+		high := `fitToHeight="0"`
+		if name == sheetSummary { // one page for finance
+			high = `fitToHeight="1"`
+		}
+		must := []string{high, `<pageSetUpPr fitToPage="true"`, `orientation="landscape"`, `paperSize="9"`, `fitToWidth="1"`, `Page &amp;P of &amp;N`}
 		if i > 0 {
 			must = append(must, `state="frozen"`, `<cols>`)
 		}
