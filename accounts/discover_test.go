@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/account"
 	accounttypes "github.com/aws/aws-sdk-go-v2/service/account/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	"github.com/aws/aws-sdk-go-v2/service/organizations/types"
 	"github.com/google/go-cmp/cmp"
@@ -278,26 +279,30 @@ func TestEnabledRegions(t *testing.T) {
 	own, hub, foreign := account.NewFromConfig(w.config(id)), account.NewFromConfig(w.config("test")), account.NewFromConfig(w.config("222222222222"))
 	_, err := own.EnableRegion(t.Context(), &account.EnableRegionInput{RegionName: aws.String("ap-east-1")})
 	w.must(err)
+	compute := ec2.NewFromConfig(w.config(id))
 	fail := []orgsim.Fault{{Account: id, Service: "account", Code: "AccessDeniedException", Status: 403}}
 
 	for name, tt := range map[string]struct {
-		own, hub account.ListRegionsAPIClient
-		faults   []orgsim.Fault
-		ok       bool
+		own     account.ListRegionsAPIClient
+		compute DescribeRegionsAPI
+		hub     account.ListRegionsAPIClient
+		faults  []orgsim.Fault
+		ok      bool
 	}{
-		"own":                         {own, foreign, nil, true},
-		"hub, since own is denied":    {own, hub, fail, true},
-		"hub alone":                   {nil, hub, nil, true},
-		"own alone":                   {own, nil, nil, true},
-		"both denied":                 {own, foreign, fail, false},
-		"own denied, and nobody else": {own, nil, fail, false},
-		"a hub that may not ask":      {nil, foreign, nil, false},
-		"nobody":                      {nil, nil, nil, false},
+		"own":                         {own, nil, foreign, nil, true},
+		"EC2, since own is denied":    {own, compute, foreign, fail, true},
+		"hub, since both are denied":  {own, compute, hub, append(fail, orgsim.Fault{Service: "ec2", Code: "UnauthorizedOperation", Status: 403}), true},
+		"hub alone":                   {nil, nil, hub, nil, true},
+		"own alone":                   {own, nil, nil, nil, true},
+		"all denied":                  {own, nil, foreign, fail, false},
+		"own denied, and nobody else": {own, nil, nil, fail, false},
+		"a hub that may not ask":      {nil, nil, foreign, nil, false},
+		"nobody":                      {nil, nil, nil, nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.SetFaults(tt.faults)
 			defer w.SetFaults(nil)
-			regions, err := EnabledRegions(t.Context(), tt.own, tt.hub, id)
+			regions, err := EnabledRegions(t.Context(), tt.own, tt.compute, tt.hub, id)
 			if (err == nil) != tt.ok {
 				t.Fatalf("err = %v", err)
 			}
@@ -327,14 +332,14 @@ func TestRegionStatuses(t *testing.T) {
 	for i, status := range append(accounttypes.RegionOptStatus("").Values(), "NEW") {
 		answer = append(answer, accounttypes.Region{RegionName: aws.String(fmt.Sprintf("%d-%s", i, status)), RegionOptStatus: status})
 	}
-	got, err := EnabledRegions(t.Context(), answer, nil, "111111111111")
+	got, err := EnabledRegions(t.Context(), answer, nil, nil, "111111111111")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(strings.Join(got, " "), "DISABLED") || len(got) != len(answer)-1 {
 		t.Errorf("regions = %v", got)
 	}
-	if got, err := EnabledRegions(t.Context(), regionAnswer{}, nil, "111111111111"); err == nil {
+	if got, err := EnabledRegions(t.Context(), regionAnswer{}, nil, nil, "111111111111"); err == nil {
 		t.Errorf("an answer without any region gave %v", got)
 	}
 }

@@ -9,34 +9,71 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/account"
 	"github.com/aws/aws-sdk-go-v2/service/account/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
+// DescribeRegionsAPI is the part of EC2 that knows an account's regions.
+type DescribeRegionsAPI interface {
+	DescribeRegions(context.Context, *ec2.DescribeRegionsInput, ...func(*ec2.Options)) (*ec2.DescribeRegionsOutput, error)
+}
+
 // EnabledRegions lists the regions that are enabled in an account, sorted; those that are just being enabled or
-// disabled count, since things may still run there. It asks in the account's own session, and if that fails in the
-// hub's, naming the account; which AWS allows only to the management account and to delegated administrators for
-// account management. Either client may be nil. The error joins what both said, and no region is returned with it.
+// disabled count, since things may still run there. Three ways are tried, since different companies allow different
+// ones: account management in the account's own session, EC2 there, and account management in the hub's session,
+// naming the account, which AWS allows only to the management account and to delegated administrators. A nil client
+// is left out. The error joins what all said, and no region is returned with it.
 //
 // https://docs.aws.amazon.com/accounts/latest/reference/API_ListRegions.html
-func EnabledRegions(ctx context.Context, own, hub account.ListRegionsAPIClient, id string) ([]string, error) {
-	failed := errors.New("there is no session to ask in")
-	if own != nil {
-		regions, err := listRegions(ctx, own, nil)
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRegions.html
+func EnabledRegions(ctx context.Context, own account.ListRegionsAPIClient, compute DescribeRegionsAPI, hub account.ListRegionsAPIClient, id string) ([]string, error) {
+	var failed []error
+	for _, way := range []struct {
+		name string
+		try  func() ([]string, error)
+	}{
+		{"in its own session", func() ([]string, error) { return listRegions(ctx, own, nil) }},
+		{"of EC2", func() ([]string, error) { return describeRegions(ctx, compute) }},
+		{"in the hub's session", func() ([]string, error) { return listRegions(ctx, hub, &id) }},
+	} {
+		regions, err := way.try()
 		if err == nil {
 			return regions, nil
 		}
-		failed = fmt.Errorf("in its own session: %w", err)
-	}
-	if hub != nil && ctx.Err() == nil {
-		regions, err := listRegions(ctx, hub, &id)
-		if err == nil {
-			return regions, nil
+		if !errors.Is(err, errNobody) {
+			failed = append(failed, fmt.Errorf("%s: %w", way.name, err))
 		}
-		failed = fmt.Errorf("%w; in the hub's session: %w", failed, err)
+		if ctx.Err() != nil {
+			break
+		}
 	}
-	return nil, fmt.Errorf("list the regions of account %s: %w", id, failed)
+	if failed == nil {
+		failed = []error{errNobody}
+	}
+	return nil, fmt.Errorf("list the regions of account %s: %w", id, errors.Join(failed...))
+}
+
+var errNobody = errors.New("there is nobody to ask")
+
+// describeRegions asks EC2, which lists just those that are enabled.
+func describeRegions(ctx context.Context, api DescribeRegionsAPI) ([]string, error) {
+	if api == nil {
+		return nil, errNobody
+	}
+	out, err := api.DescribeRegions(ctx, &ec2.DescribeRegionsInput{})
+	if err != nil {
+		return nil, err
+	}
+	var regions []string
+	for _, r := range out.Regions {
+		regions = append(regions, aws.ToString(r.RegionName))
+	}
+	return enabled(regions)
 }
 
 func listRegions(ctx context.Context, api account.ListRegionsAPIClient, id *string) ([]string, error) {
+	if api == nil {
+		return nil, errNobody
+	}
 	var regions []string
 	pages := account.NewListRegionsPaginator(api, &account.ListRegionsInput{AccountId: id, MaxResults: aws.Int32(50)})
 	for pages.HasMorePages() {
@@ -45,10 +82,18 @@ func listRegions(ctx context.Context, api account.ListRegionsAPIClient, id *stri
 			return nil, err
 		}
 		for _, r := range page.Regions {
-			if name := aws.ToString(r.RegionName); name != "" && r.RegionOptStatus != types.RegionOptStatusDisabled {
-				regions = append(regions, name)
+			if r.RegionOptStatus != types.RegionOptStatusDisabled {
+				regions = append(regions, aws.ToString(r.RegionName))
 			}
 		}
+	}
+	return enabled(regions)
+}
+
+// enabled checks and sorts an answer.
+func enabled(regions []string) ([]string, error) {
+	if slices.Contains(regions, "") {
+		return nil, errors.New("the answer has a region without a name")
 	}
 	if len(regions) == 0 {
 		return nil, errors.New("the answer names no enabled region, but every account has some")
