@@ -1,0 +1,89 @@
+// Command demurrage finds the container images that overstay in Amazon ECR across an AWS Organization, proves which
+// of them nothing uses, and says what they cost.
+//
+// This package only wires: flags to packages, errors to exit codes. It holds no logic of its own, and nothing
+// imports it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+// version is set by the linker: go build -ldflags "-X main.version=…".
+var version = "dev"
+
+func main() {
+	os.Exit(run(os.Args, os.Stdout, os.Stderr))
+}
+
+// run is the program: it returns the exit code.
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := newApp(stdout, stderr).RunContext(ctx, args)
+	if ctx.Err() != nil && err != nil {
+		fmt.Fprintln(stderr, "demurrage: interrupted; what was scanned is in the store: run again with --resume")
+		return exitInterrupted
+	}
+	var e *exitError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &e):
+		fmt.Fprintln(stderr, "demurrage:", e)
+		return e.code
+	default:
+		fmt.Fprintln(stderr, "demurrage:", err)
+		return exitNothing
+	}
+}
+
+func newApp(stdout, stderr io.Writer) *cli.App {
+	app := &cli.App{
+		Name:      "demurrage",
+		Usage:     "finds the container images in Amazon ECR that nothing in an AWS Organization uses",
+		UsageText: "demurrage [--config accounts.toml] COMMAND [flags]",
+		Version:   version,
+		Description: strings.TrimSpace(`
+From one central account, demurrage assumes a role into every account and region of accounts.toml, finds every image
+and everything that uses one, joins the use across accounts, and plans what can go. Unknown is never unused: what
+could not be looked at blocks what it might concern.
+
+  demurrage demo                                try it on a simulated organization: no AWS account, no configuration
+  demurrage plan                                scan, and show what could go
+  demurrage report --out report.xlsx            the workbook of the last run
+  demurrage explain ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG
+
+Exit codes: 0 all was done · 1 nothing useful was done · 2 done, but something was blocked because it could not be
+read · 130 interrupted.`),
+		Flags:     sharedFlags(true),
+		Commands:  []*cli.Command{demoCommand(), planCommand(), reportCommand(), explainCommand(), scanCommand(), simCommand()},
+		Writer:    stdout,
+		ErrWriter: stderr,
+		// The exit code is run's to decide, and usage errors are errors like any other.
+		ExitErrHandler:         func(*cli.Context, error) {},
+		OnUsageError:           func(_ *cli.Context, err error, _ bool) error { return err },
+		HideHelpCommand:        true,
+		Suggest:                true,
+		UseShortOptionHandling: false,
+		Action: func(c *cli.Context) error {
+			if name := c.Args().First(); name != "" {
+				return fmt.Errorf("unknown command %q: see demurrage --help", name)
+			}
+			return errors.Join(cli.ShowAppHelp(c), errors.New("no command given"))
+		},
+	}
+	for _, cmd := range app.Commands {
+		finish(cmd)
+	}
+	return app
+}

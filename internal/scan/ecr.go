@@ -1,0 +1,230 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
+	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
+
+	"demurrage/internal/image"
+)
+
+// The buckets of the ECR API: https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html. Only that
+// of BatchGetImage is published.
+var (
+	ecrGet  = bucket{name: "BatchGetImage", rate: 2000, burst: 2000}
+	ecrRest = bucket{name: "everything else", rate: 10, burst: 20, adapt: true}
+)
+
+var ecrOps = map[string]bucket{
+	"DescribeRepositories": ecrRest,
+	"DescribeImages":       ecrRest,
+	"GetRepositoryPolicy":  ecrRest,
+	"ListTagsForResource":  ecrRest,
+	"BatchGetImage":        ecrGet,
+}
+
+// ecrPage is the longest page of DescribeRepositories and DescribeImages.
+const ecrPage = 1000
+
+type repositoryAPI interface {
+	ecr.DescribeRepositoriesAPIClient
+	GetRepositoryPolicy(context.Context, *ecr.GetRepositoryPolicyInput, ...func(*ecr.Options)) (*ecr.GetRepositoryPolicyOutput, error)
+	ListTagsForResource(context.Context, *ecr.ListTagsForResourceInput, ...func(*ecr.Options)) (*ecr.ListTagsForResourceOutput, error)
+}
+
+type imageAPI interface {
+	ecr.DescribeImagesAPIClient
+	BatchGetImage(context.Context, *ecr.BatchGetImageInput, ...func(*ecr.Options)) (*ecr.BatchGetImageOutput, error)
+}
+
+// ecrScan takes the inventory of a registry.
+type ecrScan struct {
+	*work
+	repositories repositoryAPI
+	images       imageAPI
+	manifests    *manifests
+	names        interner
+}
+
+func scanECR(ctx context.Context, w *work) {
+	client := ecr.NewFromConfig(w.cfg)
+	s := &ecrScan{work: w, repositories: client, images: client, manifests: loadManifests(ctx, w)}
+	// Our own reading of a manifest passes for a pull unless it is remembered, whatever happens meanwhile.
+	defer s.manifests.save(ctx, w)
+	s.scan(ctx)
+}
+
+func (s *ecrScan) scan(ctx context.Context) {
+	var repositories []image.Inventory
+	complete := true
+	p := ecr.NewDescribeRepositoriesPaginator(s.repositories, &ecr.DescribeRepositoriesInput{MaxResults: aws.Int32(ecrPage)})
+	for out, err := range pages(ctx, p) {
+		if err != nil {
+			s.fail("DescribeRepositories", "", err)
+			complete = false
+			break
+		}
+		for i := range out.Repositories {
+			r := &out.Repositories[i]
+			inv := image.Inventory{Repository: image.Repository{
+				Registry: image.Registry{Account: s.Account, Region: s.Region},
+				Name:     strings.Clone(aws.ToString(r.RepositoryName)),
+			}}
+			if r.CreatedAt != nil {
+				inv.CreatedAt = r.CreatedAt.UTC()
+			}
+			repositories = append(repositories, inv)
+		}
+	}
+	each(ctx, s.work, 4, slices.Values(repositories), func(inv image.Inventory) {
+		if err := s.inventory(ctx, &inv); err != nil {
+			return // deleted meanwhile
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.inventories = append(s.inventories, inv)
+	})
+	if complete && ctx.Err() == nil {
+		s.manifests.forgetOthers(repositories, s.inventories)
+	}
+}
+
+// errDeleted says that a repository does not exist any more.
+var errDeleted = errors.New("the repository was deleted meanwhile")
+
+// inventory reads one repository. The only error is errDeleted.
+func (s *ecrScan) inventory(ctx context.Context, inv *image.Inventory) error {
+	name := inv.Repository.Name
+	if err := s.describeImages(ctx, inv); err != nil {
+		return err
+	}
+	if err := s.readManifests(ctx, inv); err != nil {
+		return err
+	}
+	slices.SortFunc(inv.Images, image.Compare)
+
+	policy, err := s.repositories.GetRepositoryPolicy(ctx, &ecr.GetRepositoryPolicyInput{RepositoryName: &name})
+	switch {
+	case err == nil:
+		inv.HasPolicy, inv.Policy = true, strings.Clone(aws.ToString(policy.PolicyText))
+	case repositoryGone(err):
+		return errDeleted
+	case errorCode(err) == (&types.RepositoryPolicyNotFoundException{}).ErrorCode():
+	default:
+		inv.HasPolicy = true // somebody else may be allowed to pull
+		s.fail("GetRepositoryPolicy", name, err)
+	}
+
+	arn := inv.Repository.ARN()
+	tags, err := s.repositories.ListTagsForResource(ctx, &ecr.ListTagsForResourceInput{ResourceArn: &arn})
+	switch {
+	case err == nil:
+		for _, t := range tags.Tags {
+			if inv.Tags == nil {
+				inv.Tags = make(map[string]string, len(tags.Tags))
+			}
+			inv.Tags[s.names.intern(aws.ToString(t.Key))] = s.names.intern(aws.ToString(t.Value))
+		}
+	case repositoryGone(err):
+		return errDeleted
+	default:
+		s.fail("ListTagsForResource", name, err)
+	}
+	return nil
+}
+
+// describeImages lists all images of a repository, archived ones too. What goes wrong is put down in the inventory,
+// since nothing of a repository that is only half known can be deleted.
+func (s *ecrScan) describeImages(ctx context.Context, inv *image.Inventory) error {
+	name := inv.Repository.Name
+	bad := func(err error) {
+		s.fail("DescribeImages", name, err)
+		inv.Errors = append(inv.Errors, "DescribeImages: "+reason(err))
+	}
+	seen := make(map[image.Digest]bool)
+	p := ecr.NewDescribeImagesPaginator(s.images, &ecr.DescribeImagesInput{
+		RepositoryName: &name, MaxResults: aws.Int32(ecrPage),
+		Filter: &types.DescribeImagesFilter{ImageStatus: types.ImageStatusFilterAny},
+	})
+	for out, err := range pages(ctx, p) {
+		if repositoryGone(err) {
+			return errDeleted
+		}
+		if err != nil {
+			bad(err)
+			return nil
+		}
+		for i := range out.ImageDetails {
+			img, err := s.image(&out.ImageDetails[i])
+			if err != nil {
+				bad(err)
+				continue
+			}
+			if !seen[img.Digest] { // a push between two pages shifts the second
+				seen[img.Digest] = true
+				inv.Images = append(inv.Images, img)
+			}
+		}
+	}
+	return nil
+}
+
+// image takes over what ECR tells about an image.
+func (s *ecrScan) image(d *types.ImageDetail) (image.Image, error) {
+	digest, err := image.ParseDigest(strings.Clone(aws.ToString(d.ImageDigest)))
+	if err != nil {
+		return image.Image{}, err
+	}
+	if d.ImagePushedAt == nil {
+		return image.Image{}, fmt.Errorf("%s has no push time", digest)
+	}
+	img := image.Image{
+		Digest:       digest,
+		Bytes:        aws.ToInt64(d.ImageSizeInBytes),
+		PushedAt:     d.ImagePushedAt.UTC(),
+		MediaType:    s.names.intern(aws.ToString(d.ImageManifestMediaType)),
+		ArtifactType: s.names.intern(aws.ToString(d.ArtifactMediaType)),
+	}
+	for _, t := range d.ImageTags {
+		img.Tags = append(img.Tags, strings.Clone(t))
+	}
+	slices.Sort(img.Tags)
+	if d.LastRecordedPullTime != nil {
+		img.LastPulledAt = d.LastRecordedPullTime.UTC()
+	}
+	if d.ImageStatus != types.ImageStatusActive {
+		img.Status = image.Status(s.names.intern(string(d.ImageStatus)))
+	}
+	if subject := aws.ToString(d.SubjectManifestDigest); subject != "" {
+		if img.Subject, err = image.ParseDigest(strings.Clone(subject)); err != nil {
+			return image.Image{}, fmt.Errorf("subject of %s: %w", digest, err)
+		}
+	}
+	return img, nil
+}
+
+func repositoryGone(err error) bool {
+	return errorCode(err) == (&types.RepositoryNotFoundException{}).ErrorCode()
+}
+
+// interner keeps one copy of each of a few texts that come again and again.
+type interner struct{ m sync.Map }
+
+func (n *interner) intern(s string) string {
+	if s == "" {
+		return ""
+	}
+	if v, ok := n.m.Load(s); ok {
+		return v.(string)
+	}
+	s = strings.Clone(s)
+	v, _ := n.m.LoadOrStore(s, s)
+	return v.(string)
+}

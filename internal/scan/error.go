@@ -1,0 +1,55 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/smithy-go"
+)
+
+// ScanError is one thing that could not be read.
+type ScanError struct {
+	Account, Region string
+	Source          string
+	Op              string // API operation
+	Resource        string // ARN or name of what was asked about; "" where it was a list of everything
+	Err             error
+}
+
+func (e *ScanError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s/%s: %s %s", e.Account, e.Region, e.Source, e.Op)
+	if e.Resource != "" {
+		b.WriteString(" " + e.Resource)
+	}
+	return b.String() + ": " + reason(e.Err)
+}
+
+func (e *ScanError) Unwrap() error { return e.Err }
+
+// reason is an error's text without what the SDK repeats or makes up anew for each request.
+func reason(err error) string {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		if api.ErrorMessage() == "" {
+			return api.ErrorCode()
+		}
+		return api.ErrorCode() + ": " + api.ErrorMessage()
+	}
+	if errors.Is(err, context.Canceled) {
+		return context.Canceled.Error()
+	}
+	if op, ok := errors.AsType[*smithy.OperationError](err); ok {
+		err = op.Err
+	}
+	return requestID.ReplaceAllString(err.Error(), "")
+}
+
+// errorCode is the AWS error code of err, "" if it is no answer of AWS.
+func errorCode(err error) string {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return api.ErrorCode()
+	}
+	return ""
+}

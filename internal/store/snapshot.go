@@ -1,0 +1,218 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"gocloud.dev/blob"
+
+	"demurrage/internal/image"
+	"demurrage/internal/scan"
+)
+
+const usageSchema = "demurrage/usage/1"
+
+// Usage is what was found in a target, but for its registry.
+type Usage struct {
+	Account   string
+	Region    string
+	ScannedAt time.Time
+	Uses      []image.Use
+	Coverage  []image.Coverage
+}
+
+// usageFile is Usage as it is stored.
+type usageFile struct {
+	Schema    string         `json:"schema"`
+	Account   string         `json:"account"`
+	Region    string         `json:"region"`
+	ScannedAt time.Time      `json:"scanned_at"`
+	Coverage  []coverageFile `json:"coverage"`
+	Uses      []image.Use    `json:"uses"`
+}
+
+// coverageFile stores what the output of a plan leaves out.
+type coverageFile struct {
+	image.Coverage
+	Unread bool `json:"unread,omitempty"`
+}
+
+func place(t scan.Target) image.Registry { return image.Registry{Account: t.Account, Region: t.Region} }
+
+func targetKey(id string, t image.Registry) (string, error) {
+	if !runID.MatchString(id) {
+		return "", fmt.Errorf("%q is not the id of a run: %w", id, ErrNoRun)
+	}
+	if !image.ValidAccount(t.Account) || !image.ValidRegion(t.Region) {
+		return "", fmt.Errorf("%q in %q is not an account in a region", t.Account, t.Region)
+	}
+	return "runs/" + id + "/targets/" + t.Account + "/" + t.Region + "/", nil
+}
+
+const (
+	usageName     = "usage.json.zst"
+	inventoryName = "inventory.jsonl.zst"
+)
+
+// SaveSnapshot stores a target of a run. The target counts as done only when all of it is stored.
+func (s *Store) SaveSnapshot(ctx context.Context, id string, snap *scan.Snapshot) error {
+	key, err := targetKey(id, image.Registry{Account: snap.Account, Region: snap.Region})
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(snap.Coverage, func(c image.Coverage) bool { return c.Source == image.SourceECR }) {
+		err := s.writeZstd(ctx, key+inventoryName, func(w io.Writer) error { return encodeInventories(w, snap.Inventories) })
+		if err != nil {
+			return err
+		}
+	}
+	u := usageFile{
+		Schema: usageSchema, Account: snap.Account, Region: snap.Region,
+		ScannedAt: snap.ScannedAt.UTC(), Coverage: []coverageFile{}, Uses: snap.Uses,
+	}
+	for _, c := range snap.Coverage {
+		u.Coverage = append(u.Coverage, coverageFile{c, c.Unread})
+	}
+	return s.writeZstd(ctx, key+usageName, func(w io.Writer) error { return json.NewEncoder(w).Encode(&u) })
+}
+
+func encodeInventories(w io.Writer, inventories []image.Inventory) error {
+	enc := json.NewEncoder(w)
+	for i := range inventories {
+		if err := enc.Encode(&inventories[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// LoadUsage gives the uses and the coverage of a target. The error of a target that was not scanned satisfies
+// IsNotExist.
+func (s *Store) LoadUsage(ctx context.Context, id string, t image.Registry) (*Usage, error) {
+	key, err := targetKey(id, t)
+	if err != nil {
+		return nil, err
+	}
+	key += usageName
+	var f usageFile
+	if err := s.readZstd(ctx, key, func(r io.Reader) error { return decodeOne(r, &f) }); err != nil {
+		return nil, err
+	}
+	if f.Schema != usageSchema || f.Account != t.Account || f.Region != t.Region {
+		return nil, fmt.Errorf("read %s: it is %q of %s in %s", key, f.Schema, f.Account, f.Region)
+	}
+	u := &Usage{Account: f.Account, Region: f.Region, ScannedAt: f.ScannedAt, Uses: f.Uses}
+	for _, c := range f.Coverage {
+		c.Coverage.Unread = c.Unread
+		u.Coverage = append(u.Coverage, c.Coverage)
+	}
+	return u, nil
+}
+
+// Done gives the targets of a run that are stored.
+func (s *Store) Done(ctx context.Context, id string) (map[image.Registry]bool, error) {
+	if !runID.MatchString(id) {
+		return nil, fmt.Errorf("%q is not the id of a run: %w", id, ErrNoRun)
+	}
+	prefix := "runs/" + id + "/targets/"
+	done := make(map[image.Registry]bool)
+	list := s.bucket.List(&blob.ListOptions{Prefix: prefix})
+	for {
+		o, err := list.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return done, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", prefix, err)
+		}
+		parts := strings.Split(strings.TrimPrefix(o.Key, prefix), "/")
+		if len(parts) == 3 && parts[2] == usageName {
+			done[image.Registry{Account: parts[0], Region: parts[1]}] = true
+		}
+	}
+}
+
+// Inventories gives the repositories of a run's planned targets that are done, by account, region and name, one at
+// a time. After an error it ends; what came before is then not all there is.
+func (s *Store) Inventories(ctx context.Context, id string) iter.Seq2[image.Inventory, error] {
+	return func(yield func(image.Inventory, error) bool) {
+		registries, err := s.registries(ctx, id)
+		if err != nil {
+			yield(image.Inventory{}, err)
+			return
+		}
+		for _, r := range registries {
+			for inv, err := range s.Inventory(ctx, id, r) {
+				if !yield(inv, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// registries gives the planned targets of a run that are done, sorted.
+func (s *Store) registries(ctx context.Context, id string) ([]image.Registry, error) {
+	run, err := s.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.Done(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var registries []image.Registry
+	for _, t := range run.Targets {
+		if t.Planned && done[place(t)] {
+			registries = append(registries, place(t))
+		}
+	}
+	slices.SortFunc(registries, func(a, b image.Registry) int {
+		return image.CompareRepositories(image.Repository{Registry: a}, image.Repository{Registry: b})
+	})
+	return slices.Compact(registries), nil
+}
+
+// Inventory gives the repositories of one target by name. After an error it ends; what came before is then not all
+// there is.
+func (s *Store) Inventory(ctx context.Context, id string, t image.Registry) iter.Seq2[image.Inventory, error] {
+	return func(yield func(image.Inventory, error) bool) {
+		key, err := targetKey(id, t)
+		if err != nil {
+			yield(image.Inventory{}, err)
+			return
+		}
+		err = s.readZstd(ctx, key+inventoryName, func(r io.Reader) error {
+			dec := json.NewDecoder(bufio.NewReader(r))
+			last := ""
+			for {
+				var inv image.Inventory
+				if err := dec.Decode(&inv); errors.Is(err, io.EOF) {
+					return nil
+				} else if err != nil {
+					return err
+				}
+				if inv.Repository.Registry != t || inv.Repository.Name <= last {
+					return fmt.Errorf("repository %s is out of place", inv.Repository)
+				}
+				last = inv.Repository.Name
+				if !yield(inv, nil) {
+					return errStopped
+				}
+			}
+		})
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(image.Inventory{}, err)
+		}
+	}
+}
+
+var errStopped = errors.New("the caller has seen enough")
