@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -156,11 +157,16 @@ func (s *session) planOf(ctx context.Context, id string) (*report.Run, error) {
 		return nil, err
 	}
 	r := &report.Run{Plan: plan, ID: id, ConfigSHA256: s.config.SHA256, Version: version, GeneratedAt: now, Prices: cost.List(),
-		Accounts: map[string]report.Account{}}
+		Accounts: map[string]report.Account{}, Hints: []string{lookedAt()}}
 	for _, a := range slices.Concat(run.Accounts, run.Unscanned) {
 		r.Accounts[a.ID] = report.Account{ID: a.ID, Name: a.Name, Owner: a.Owner, CostCenter: a.CostCenter, OU: a.OU, Tags: a.Tags}
 	}
 	return r, nil
+}
+
+// lookedAt says plainly what this version does not know of.
+func lookedAt() string {
+	return "Looked at: " + strings.Join(scan.Sources(), ", ") + ". What only other services use (EKS, Batch, …) is not seen by this version."
 }
 
 // usage loads what every target of a run uses, and what the run should have looked at.
@@ -227,6 +233,9 @@ func (s *session) scan(ctx context.Context) (string, error) {
 		Progress:            progress.event,
 	})
 	progress.end()
+	if ctx.Err() != nil {
+		return "", &exitError{exitInterrupted, fmt.Sprintf("interrupted; what was scanned is stored: demurrage plan --resume goes on with run %s", run.ID)}
+	}
 	if err != nil {
 		return "", err
 	}
