@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -44,18 +45,19 @@ func demo(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	dir := c.String("out")
+	// The configuration that is left behind finds the run that is: `demurrage explain --config DIR/accounts.toml REF`.
+	text = bytes.Replace(text, []byte(`url = "demurrage-data"`), fmt.Appendf(nil, "url = %q", filepath.Join(dir, "data")), 1)
 	config, err := accounts.Parse("demo.toml", text)
 	if err != nil {
 		return err
 	}
-	dir := c.String("out")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "accounts.toml"), text, 0o644); err != nil {
 		return err
 	}
-	config.Store = filepath.Join(dir, "data")
 
 	ctx, stop := context.WithCancel(c.Context)
 	defer stop()

@@ -33,24 +33,33 @@ func sharedFlags(app bool) []cli.Flag {
 
 // The flags of the commands that scan or plan.
 func runFlag() cli.Flag {
-	return &cli.StringFlag{Name: "run", Usage: "take the stored run `ID` instead of scanning", EnvVars: []string{"DEMURRAGE_RUN"}}
+	return &cli.StringFlag{Name: "run", Usage: "take the stored run `ID` instead of scanning"}
 }
 
 func nowFlag() cli.Flag {
-	return &cli.StringFlag{Name: "now", Usage: "count ages from `TIME` (2026-10-31 or RFC 3339) instead of the present", EnvVars: []string{"DEMURRAGE_NOW"}}
+	return &cli.StringFlag{Name: "now", Usage: "count ages from `TIME` (2026-10-31 or RFC 3339) instead of the present"}
 }
 
 func acceptFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "accept-incomplete", Usage: "exit 0 where something was blocked because it could not be read", EnvVars: []string{"DEMURRAGE_ACCEPT_INCOMPLETE"}}
+	return &cli.BoolFlag{Name: "accept-incomplete", Usage: "exit 0 where something was blocked because it could not be read"}
 }
 
 func resumeFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "resume", Usage: "go on with the last run if it was interrupted", EnvVars: []string{"DEMURRAGE_RESUME"}}
+	return &cli.BoolFlag{Name: "resume", Usage: "go on with the last run if it was interrupted"}
 }
 
-// finish gives a command the shared flags and makes sure that it ignores nothing: urfave/cli stops reading flags at
+// finish gives a command the shared flags, its own flags a variable each, and makes sure that it ignores nothing: urfave/cli stops reading flags at
 // the first argument, so that `explain REF --run ID` would drop --run in silence.
 func finish(cmd *cli.Command) {
+	for _, flag := range cmd.Flags {
+		name := "DEMURRAGE_" + strings.ToUpper(strings.ReplaceAll(flag.Names()[0], "-", "_"))
+		switch f := flag.(type) {
+		case *cli.StringFlag:
+			f.EnvVars = []string{name}
+		case *cli.BoolFlag:
+			f.EnvVars = []string{name}
+		}
+	}
 	cmd.Flags = append(cmd.Flags, sharedFlags(false)...)
 	cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return err }
 	wanted := strings.Fields(cmd.ArgsUsage)
@@ -67,6 +76,9 @@ func finish(cmd *cli.Command) {
 			return fmt.Errorf("%s: unexpected argument %q", cmd.Name, args[len(wanted)])
 		case len(args) < len(wanted):
 			return fmt.Errorf("%s: %s is missing", cmd.Name, wanted[len(args)])
+		}
+		if _, err := logger(c, io.Discard); err != nil {
+			return err // before anything is written, and by commands that log nothing, too
 		}
 		return action(c)
 	}

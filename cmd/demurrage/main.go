@@ -30,12 +30,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := newApp(stdout, stderr).RunContext(ctx, args)
-	if ctx.Err() != nil && err != nil {
-		fmt.Fprintln(stderr, "demurrage: interrupted; what was scanned is in the store: run again with --resume")
-		return exitInterrupted
-	}
 	var e *exitError
 	switch {
+	case err != nil && ctx.Err() != nil:
+		if !errors.As(err, &e) || e.code != exitInterrupted {
+			e = &exitError{exitInterrupted, "interrupted"}
+		}
+		fmt.Fprintln(stderr, "demurrage:", e)
+		return exitInterrupted
 	case err == nil:
 		return exitOK
 	case errors.As(err, &e):
@@ -77,7 +79,11 @@ read · 130 interrupted.`),
 		UseShortOptionHandling: false,
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
-				return fmt.Errorf("unknown command %q: see demurrage --help", name)
+				hint := "see demurrage --help"
+				if near := cli.SuggestCommand(c.App.Commands, name); near != "" {
+					hint = strings.TrimSuffix(strings.ToLower(near[:1])+near[1:], "?") + "?"
+				}
+				return fmt.Errorf("unknown command %q: %s", name, hint)
 			}
 			return errors.Join(cli.ShowAppHelp(c), errors.New("no command given"))
 		},

@@ -1,7 +1,8 @@
 package main
 
 import (
-	"errors"
+	"os"
+	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
@@ -54,13 +55,14 @@ func planCommand() *cli.Command {
 	}
 }
 
-// checkOut refuses a file whose ending says no format, before anything is scanned.
+// checkOut refuses a file whose ending says no format, or that has no directory, before anything is scanned.
 func checkOut(path string) error {
 	if path == "" {
 		return nil
 	}
-	_, err := report.FormatOf(path)
+	if _, err := report.FormatOf(path); err != nil {
+		return err
+	}
+	_, err := os.Stat(filepath.Dir(path))
 	return err
 }
-
-var errNoRun = errors.New("no run is stored yet: demurrage scan")

@@ -145,7 +145,7 @@ func (s *session) planOf(ctx context.Context, id string) (*report.Run, error) {
 		return nil, err
 	}
 	now := run.Now
-	if s.c.IsSet("now") {
+	if s.c.String("now") != "" {
 		now = s.now
 	}
 	usage, err := s.usage(ctx, run)

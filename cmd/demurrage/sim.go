@@ -24,7 +24,7 @@ func simCommand() *cli.Command {
   AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=222222222222 AWS_SECRET_ACCESS_KEY=any aws ecr describe-repositories
   curl -X POST http://127.0.0.1:4566/_sim/clock -d '{"now": "2026-01-31T00:00:00Z"}'`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:4566", Usage: "the `ADDRESS` to listen on; port 0 chooses one", EnvVars: []string{"DEMURRAGE_LISTEN"}},
+			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:4566", Usage: "the `ADDRESS` to listen on; port 0 chooses one"},
 			&cli.StringFlag{Name: "seed", Value: "demo", Usage: "demo (a company), empty (the management account alone) or scale (500 accounts, 1,000,000 images)"},
 			&cli.StringFlag{Name: "write-config", Usage: "write an accounts.toml for the seed into `FILE`, which must not exist"},
 		},
