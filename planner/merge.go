@@ -35,6 +35,10 @@ type Merged struct {
 	gaps         []Gap
 	gapsOf       map[string][]int         // account -> the gaps that are about its workloads
 	everyGap     []int                    // all gaps that are about workloads
+	reasons      []Reason                 // of the gaps
+	reasonsOf    map[string][]Reason      // of gapsOf
+	everyReason  []Reason                 // of everyGap
+	known        map[string]bool          // accounts that are scanned, or known not to be
 	registryGaps map[image.Registry][]int // gaps in the reading of a registry itself
 	whole        map[image.Registry]bool  // registries whose repositories are all known
 }
@@ -55,6 +59,8 @@ func Merge(rules Rules, now time.Time, usage Usage) *Merged {
 		coverage:     slices.Clone(usage.Coverage),
 		unscanned:    slices.Clone(usage.Unscanned),
 		gapsOf:       map[string][]int{},
+		reasonsOf:    map[string][]Reason{},
+		known:        map[string]bool{},
 		registryGaps: map[image.Registry][]int{},
 		whole:        map[image.Registry]bool{},
 	}
@@ -137,6 +143,7 @@ func (m *Merged) findGaps() {
 	type key struct{ account, err string }
 	at := map[key]int{}
 	for _, c := range m.coverage {
+		m.known[c.Account] = true
 		if c.Source == image.SourceECR && c.Status == image.CoverageOK {
 			m.whole[image.Registry{Account: c.Account, Region: c.Region}] = true
 		}
@@ -155,22 +162,15 @@ func (m *Merged) findGaps() {
 		g.Sources = insert(g.Sources, c.Source)
 	}
 	for _, u := range m.unscanned {
-		covered := false
-		for j := range m.attested {
-			// Only an attestation of everything in the account stands in for the account.
-			if a := &m.attested[j]; len(a.Regions) == 0 && len(a.Sources) == 0 && matchAny(a.Accounts, u.Account) {
-				a.Used++
-				covered = true
-				break
-			}
-		}
-		if !covered {
+		m.known[u.Account] = true
+		if !m.vouched(u.Account, true) {
 			m.gaps = append(m.gaps, Gap{Account: u.Account, Error: u.Why, Unscanned: true})
 		}
 	}
 	slices.SortFunc(m.gaps, compareGaps)
 	for i := range m.gaps {
 		g := &m.gaps[i]
+		m.reasons = append(m.reasons, g.reason())
 		if slices.Contains(g.Sources, image.SourceECR) {
 			for _, region := range g.Regions {
 				r := image.Registry{Account: g.Account, Region: region}
@@ -181,8 +181,23 @@ func (m *Merged) findGaps() {
 			}
 		}
 		m.gapsOf[g.Account] = append(m.gapsOf[g.Account], i)
+		m.reasonsOf[g.Account] = append(m.reasonsOf[g.Account], m.reasons[i])
 		m.everyGap = append(m.everyGap, i)
+		m.everyReason = append(m.everyReason, m.reasons[i])
 	}
+}
+
+// vouched reports whether an attestation of everything in an account stands in for the account, and counts it.
+func (m *Merged) vouched(account string, count bool) bool {
+	for i := range m.attested {
+		if a := &m.attested[i]; len(a.Regions) == 0 && len(a.Sources) == 0 && matchAny(a.Accounts, account) {
+			if count {
+				a.Used++
+			}
+			return true
+		}
+	}
+	return false
 }
 
 func compareGaps(a, b Gap) int {
@@ -197,22 +212,6 @@ func insert(list []string, s string) []string {
 		return list
 	}
 	return slices.Insert(list, i, s)
-}
-
-// blockers lists the gaps that could hide a use of the repository, or a part of it. An account's workloads can pull
-// from its own registries; those of any account can pull from a repository that has a policy at all (what the policy
-// says is not read yet, so it counts as "could").
-func (m *Merged) blockers(inv *image.Inventory) []int {
-	blockers := m.gapsOf[inv.Repository.Account]
-	if inv.HasPolicy {
-		blockers = m.everyGap
-	}
-	if len(inv.Errors) > 0 {
-		blockers = slices.Concat(blockers, m.registryGaps[inv.Repository.Registry])
-		slices.Sort(blockers)
-		blockers = slices.Compact(blockers)
-	}
-	return blockers
 }
 
 // reason is a gap as the reason of a blocked image.
@@ -247,6 +246,7 @@ func Build(m *Merged, inventories iter.Seq2[image.Inventory, error]) (*Plan, err
 		}
 	}
 	seen := map[image.Repository]bool{}
+	own := ownGaps{}
 	for inv, err := range inventories {
 		if err != nil {
 			return nil, err
@@ -257,7 +257,7 @@ func Build(m *Merged, inventories iter.Seq2[image.Inventory, error]) (*Plan, err
 		p.Broken = append(p.Broken, r.Broken...)
 		p.Summaries = append(p.Summaries, r.RepositorySummary)
 		if r.Count.Blocked.Images > 0 {
-			p.Gaps = m.chargeGaps(p.Gaps, &inv, r)
+			p.Gaps = own.charge(p.Gaps, r)
 		}
 	}
 	for repo, uses := range m.byRepository {
@@ -276,20 +276,22 @@ func Build(m *Merged, inventories iter.Seq2[image.Inventory, error]) (*Plan, err
 	return p, nil
 }
 
-// chargeGaps books the blocked images of a repository on the gaps that hold them back, unreadable manifests among
-// them: those are a gap of the repository's own.
-func (m *Merged) chargeGaps(gaps []Gap, inv *image.Inventory, r *RepositoryPlan) []Gap {
-	blockers := m.blockers(inv)
-	own := func(format string, args ...any) {
-		blockers = append(slices.Clip(blockers), len(gaps))
-		gaps = append(gaps, Gap{Account: inv.Repository.Account, Regions: []string{inv.Repository.Region}, Sources: []string{image.SourceECR},
-			Error: "repository " + inv.Repository.Name + ": " + fmt.Sprintf(format, args...)})
-	}
-	if n := countUnreadable(inv.Images); n > 0 {
-		own("%d manifests that are or may be indexes cannot be read", n)
-	}
-	if len(inv.Errors) > 0 && len(m.registryGaps[inv.Repository.Registry]) == 0 {
-		own("%s", strings.Join(inv.Errors, "; "))
+// ownGaps are the gaps that only the repositories themselves show, by what a person would mend: their place in the
+// plan's list.
+type ownGaps map[string]int
+
+// charge books the blocked images of a repository on the gaps that hold them back.
+func (o ownGaps) charge(gaps []Gap, r *RepositoryPlan) []Gap {
+	blockers := slices.Clone(r.gate.gaps)
+	for _, g := range r.gate.own {
+		key := g.Account + " " + strings.Join(g.Regions, ",") + " " + g.Error
+		i, ok := o[key]
+		if !ok {
+			i = len(gaps)
+			o[key] = i
+			gaps = append(gaps, g)
+		}
+		blockers = append(blockers, i)
 	}
 	for _, i := range blockers {
 		g := &gaps[i]
@@ -299,19 +301,10 @@ func (m *Merged) chargeGaps(gaps []Gap, inv *image.Inventory, r *RepositoryPlan)
 			if g.UnblocksPerRegion == nil {
 				g.UnblocksPerRegion = map[string]int64{}
 			}
-			g.UnblocksPerRegion[inv.Repository.Region] += r.Count.Blocked.Bytes
+			g.UnblocksPerRegion[r.Repository.Region] += r.Count.Blocked.Bytes
 		}
 	}
 	return gaps
-}
-
-func countUnreadable(images []image.Image) (n int) {
-	for i := range images {
-		if images[i].Unreadable != "" {
-			n++
-		}
-	}
-	return n
 }
 
 // Accounts lists the accounts that the coverage speaks of, sorted.

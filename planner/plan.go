@@ -104,6 +104,8 @@ type RepositoryPlan struct {
 	RepositorySummary
 	Decisions []Decision  // exactly one an image, in the order of image.Compare
 	Broken    []image.Use // uses that point into the repository at an image that is gone
+
+	gate gate
 }
 
 // RepositorySummary is what is said of a repository without its images.

@@ -80,8 +80,11 @@ func randomInventory(r *rand.Rand, repo image.Repository) *image.Inventory {
 		case 4:
 			im.LastPulledAt = now.Add(-time.Duration(r.IntN(30)) * day)
 		case 5:
-			if r.IntN(10) == 0 {
+			if r.IntN(5) == 0 {
 				im.Unreadable = "no JSON"
+				if r.IntN(2) == 0 {
+					im.Status = image.Archived
+				}
 			}
 		}
 		inv.Images = append(inv.Images, im)
@@ -103,6 +106,8 @@ func (w *world) randomUse(r *rand.Rand) image.Use {
 	}
 	if u.Ref.Tag == "" || r.IntN(4) == 0 {
 		u.Ref.Digest = d(fmt.Sprint(i))
+	} else if r.IntN(4) == 0 {
+		u.Since = now.Add(-time.Duration(r.IntN(60)) * day)
 	}
 	return u
 }
@@ -183,8 +188,11 @@ func TestNothingInUseIsDeleted(t *testing.T) {
 				if gone(im.Digest) && now.Sub(im.PushedAt) < w.rules.MinAge {
 					t.Errorf("%s is younger than min_age", im.Digest)
 				}
-				if gone(im.Digest) && (len(inv.Errors) > 0 || slices.ContainsFunc(inv.Images, func(i image.Image) bool { return i.Unreadable != "" })) {
+				if gone(im.Digest) && (len(inv.Errors) > 0 || slices.ContainsFunc(inv.Images, func(i image.Image) bool { return i.Unreadable != "" && i.Status == image.Active })) {
 					t.Errorf("%s goes from a repository that could not be read in full", im.Digest)
+				}
+				if gone(im.Digest) && im.Unreadable != "" {
+					t.Errorf("%s goes, and nobody knows what it holds", im.Digest)
 				}
 				for _, c := range im.Children {
 					if gone(c) && !gone(im.Digest) {

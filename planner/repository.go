@@ -2,7 +2,9 @@ package planner
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"demurrage/internal/image"
@@ -19,14 +21,15 @@ func (m *Merged) Repository(inv *image.Inventory) *RepositoryPlan {
 		slices.SortFunc(images, image.Compare)
 	}
 	j := &judge{
-		m:       m,
-		images:  images,
-		graph:   image.NewGraph(images),
-		keep:    make([]bool, len(images)),
-		inUse:   make([]bool, len(images)),
-		pulled:  make([]bool, len(images)),
-		reasons: make([][]Reason, len(images)),
-		verdict: make([][]Reason, len(images)),
+		m:          m,
+		repository: inv.Repository.Name,
+		images:     images,
+		graph:      image.NewGraph(images),
+		keep:       make([]bool, len(images)),
+		inUse:      make([]bool, len(images)),
+		pulled:     make([]bool, len(images)),
+		reasons:    make([][]Reason, len(images)),
+		verdict:    make([][]Reason, len(images)),
 	}
 	p := &RepositoryPlan{RepositorySummary: RepositorySummary{
 		Repository: inv.Repository, Tags: inv.Tags, HasPolicy: inv.HasPolicy, Errors: inv.Errors,
@@ -46,7 +49,8 @@ func (m *Merged) Repository(inv *image.Inventory) *RepositoryPlan {
 	j.protect()
 	j.judgeRoots()
 	j.spread()
-	p.Decisions = j.decide(m.gate(inv, images))
+	p.gate = j.gate(inv)
+	p.Decisions = j.decide(&p.gate)
 	for i := range p.Decisions {
 		p.Count.count(p.Decisions[i])
 	}
@@ -63,16 +67,18 @@ func (m *Merged) Repository(inv *image.Inventory) *RepositoryPlan {
 
 // judge holds the state of one repository while it is planned. keep only ever turns from false to true.
 type judge struct {
-	m        *Merged
-	rule     *RepositoryRule
-	images   []image.Image
-	graph    *image.Graph
-	lastPush time.Time
-	keep     []bool
-	inUse    []bool     // a resource uses it, or something used hangs on it
-	pulled   []bool     // its recent pull stands in for a use nobody can list
-	reasons  [][]Reason // to keep
-	verdict  [][]Reason // of the rule over a root that has expired; shared between images
+	m          *Merged
+	repository string
+	rule       *RepositoryRule
+	images     []image.Image
+	graph      *image.Graph
+	lastPush   time.Time
+	keep       []bool
+	inUse      []bool     // a resource uses it, or something used hangs on it
+	pulled     []bool     // its recent pull stands in for a use nobody can list
+	unknown    []Reason   // uses of which nobody knows what image they mean
+	reasons    [][]Reason // to keep
+	verdict    [][]Reason // of the rule over a root that has expired; shared between images
 }
 
 func (j *judge) keepFor(i int, r Reason) {
@@ -87,13 +93,13 @@ func (j *judge) uses(repo image.Repository, p *RepositoryPlan, whole bool) {
 	if r == nil {
 		return
 	}
-	tagged := map[string]bool{}
+	tagged := map[string]int{}
 	for i := range j.images {
 		var uses []int
 		uses = append(uses, r.byDigest[j.images[i].Digest]...)
 		for _, tag := range j.images[i].Tags {
 			if byTag := r.byTag[tag]; len(byTag) > 0 {
-				tagged[tag] = true
+				tagged[tag] = i
 				uses = append(uses, byTag...)
 			}
 		}
@@ -104,12 +110,19 @@ func (j *judge) uses(repo image.Repository, p *RepositoryPlan, whole bool) {
 			j.keepFor(i, Reason{InUse, useDetail(use), use.Source, use.Account, use.Region, use.Resource})
 		}
 	}
+	for _, u := range r.all {
+		use := &j.m.uses[u]
+		if at, ok := tagged[use.Ref.Tag]; !use.Since.IsZero() && (!ok || j.images[at].PushedAt.After(use.Since)) {
+			j.unknown = append(j.unknown, Reason{CoverageGap, "it runs since " + use.Since.UTC().Format(time.RFC3339) + " from tag " + use.Ref.Tag +
+				", which has moved since, and does not say which digest that was", use.Source, use.Account, use.Region, use.Resource})
+		}
+	}
 	if !whole {
 		return
 	}
 	for _, u := range r.all {
 		ref := &j.m.uses[u].Ref
-		found := tagged[ref.Tag]
+		_, found := tagged[ref.Tag]
 		if ref.Digest != "" { // what runs is the digest, whatever became of the tag
 			_, found = j.graph.Find(ref.Digest)
 		}
@@ -255,27 +268,106 @@ func (j *judge) spread() {
 	}
 }
 
-// gate lists what could hide a use of any image of the repository: with any of these nothing in it may go.
-func (m *Merged) gate(inv *image.Inventory, images []image.Image) []Reason {
-	var reasons []Reason
-	for _, e := range inv.Errors {
-		reasons = append(reasons, Reason{Code: CoverageGap, Detail: e, Source: image.SourceECR, Account: inv.Repository.Account, Region: inv.Repository.Region})
+// gate is what stands between the images of a repository that nothing keeps and their deletion.
+type gate struct {
+	reasons []Reason // for every image; shared between repositories
+	gaps    []int    // where they are gaps of the whole plan
+	own     []Gap    // and where only this repository shows them
+	hold    []bool   // images that may be held by an archived index; nil: none
+	held    []Reason // why
+}
+
+var accountID = regexp.MustCompile(`\b[0-9]{12}\b`)
+
+// gate finds what could hide a use of an image of the repository. An account's workloads can pull from its own
+// registries; those of any account can pull from a repository that has a policy at all (what the policy says is not
+// read yet, so it counts as "could", but for the accounts that it names).
+func (j *judge) gate(inv *image.Inventory) gate {
+	m, home := j.m, inv.Repository
+	g := gate{gaps: m.gapsOf[home.Account], reasons: m.reasonsOf[home.Account]}
+	if inv.HasPolicy {
+		g.gaps, g.reasons = m.everyGap, m.everyReason
 	}
-	for _, i := range m.blockers(inv) {
-		reasons = append(reasons, m.gaps[i].reason())
+	g.reasons = slices.Clip(g.reasons)
+	own := func(gap Gap, reasons ...Reason) {
+		g.own = append(g.own, gap)
+		g.reasons = append(g.reasons, reasons...)
 	}
-	for i := range images {
-		if images[i].Unreadable != "" {
-			// Any image of the repository could be a child of it, and it could hold one that is in use.
-			reasons = append(reasons, Reason{Code: UnreadableManifest, Detail: string(images[i].Digest) + ": " + images[i].Unreadable})
+	registry := Gap{Account: home.Account, Regions: []string{home.Region}, Sources: []string{image.SourceECR}}
+
+	if len(inv.Errors) > 0 {
+		if gaps := m.registryGaps[home.Registry]; len(gaps) > 0 {
+			g.gaps = slices.Concat(g.gaps, gaps)
+			slices.Sort(g.gaps)
+			g.gaps = slices.Compact(g.gaps)
+		} else {
+			registry.Error = "repository " + home.Name + ": " + strings.Join(inv.Errors, "; ")
+			g.own = append(g.own, registry)
+		}
+		for _, e := range inv.Errors {
+			g.reasons = append(g.reasons, Reason{Code: CoverageGap, Detail: e, Source: image.SourceECR, Account: home.Account, Region: home.Region})
 		}
 	}
-	return slices.Clip(reasons)
+	var strangers []string
+	for _, id := range accountID.FindAllString(inv.Policy, -1) {
+		if id != home.Account && !m.known[id] && !m.vouched(id, false) {
+			strangers = insert(strangers, id)
+		}
+	}
+	for _, id := range strangers {
+		gap := Gap{Account: id, Unscanned: true, Error: "a repository policy names it, and it is not in the scan"}
+		own(gap, gap.reason())
+	}
+	for _, r := range j.unknown {
+		own(Gap{Account: r.Account, Regions: []string{r.Region}, Sources: []string{r.Source}, Error: r.Resource + ": " + r.Detail}, r)
+	}
+	j.unreadable(&g, registry)
+	return g
+}
+
+// unreadable blocks what an index could hold whose manifest nobody can read: any image of the repository. An archived
+// one cannot be pulled, so that nothing runs from it, but restored it would need its children: those are among the
+// untagged images that were pushed before it.
+func (j *judge) unreadable(g *gate, gap Gap) {
+	count, first, archived := 0, "", 0
+	var newest time.Time
+	for i := range j.images {
+		img := &j.images[i]
+		switch {
+		case img.Unreadable == "":
+		case img.Status == image.Archived:
+			archived++
+			newest = img.PushedAt // they are sorted by it
+		default:
+			if count++; count == 1 {
+				first = string(img.Digest) + ": " + img.Unreadable
+			}
+		}
+	}
+	const what = "manifests that are or may be indexes cannot be read"
+	if count > 0 {
+		gap.Error = fmt.Sprintf("repository %s: %d %s", j.repository, count, what)
+		g.own = append(g.own, gap)
+		g.reasons = append(g.reasons, Reason{Code: UnreadableManifest, Detail: fmt.Sprintf("%d %s, the first: %s", count, what, first)})
+		return
+	}
+	if archived == 0 {
+		return
+	}
+	gap.Error = fmt.Sprintf("repository %s: %d archived %s", j.repository, archived, what)
+	g.own = append(g.own, gap)
+	g.held = []Reason{{Code: UnreadableManifest, Detail: "archived " + what + " until they are restored, and this may be one or be held by one"}}
+	g.hold = make([]bool, len(j.images))
+	for i := range j.images {
+		img := &j.images[i]
+		g.hold[i] = img.Status == image.Archived && img.Unreadable != "" || len(img.Tags) == 0 && !img.PushedAt.After(newest)
+	}
 }
 
 // decide turns the fixed point into one decision an image.
-func (j *judge) decide(gate []Reason) []Decision {
+func (j *judge) decide(gate *gate) []Decision {
 	decisions := make([]Decision, len(j.images))
+	blocked := j.blocked(gate)
 	for i := range j.images {
 		d := &decisions[i]
 		d.Image = &j.images[i]
@@ -292,15 +384,46 @@ func (j *judge) decide(gate []Reason) []Decision {
 				}
 			}
 			d.Reasons = j.inherit(i, d.Reasons, ChildOfKept, ReferrerOfKept, func(parent int) bool { return j.keep[parent] })
-		case len(gate) > 0:
+		case blocked[i]:
 			d.Action = Blocked
-			d.Reasons = j.inherit(i, gate, ChildOfBlocked, ReferrerOfBlocked, func(parent int) bool { return !j.keep[parent] })
+			// What hangs on others shares their reasons: thousands of children must not each repeat hundreds of gaps.
+			d.Reasons = j.inherit(i, nil, ChildOfBlocked, ReferrerOfBlocked, func(parent int) bool { return blocked[parent] })
+			if len(d.Reasons) == 0 || gate.hold != nil && gate.hold[i] {
+				d.Reasons = append(d.Reasons, gate.held...)
+			}
+			if j.graph.IsRoot(i) {
+				d.Reasons = append(slices.Clip(gate.reasons), d.Reasons...) // shared, as long as there are no others
+			}
 		default:
 			d.Action = Delete
 			d.Reasons = j.inherit(i, slices.Clip(j.verdict[i]), ChildOfDeleted, ReferrerOfDeleted, func(int) bool { return true })
 		}
 	}
 	return decisions
+}
+
+// blocked marks what the gate holds back: everything that nothing keeps, or, where it is about single images, those and
+// all that hangs on them.
+func (j *judge) blocked(gate *gate) []bool {
+	blocked := make([]bool, len(j.images))
+	var queue []int
+	for i := range j.images {
+		if !j.keep[i] && (len(gate.reasons) > 0 || gate.hold != nil && gate.hold[i]) {
+			blocked[i] = true
+			queue = append(queue, i)
+		}
+	}
+	for len(queue) > 0 {
+		i := queue[len(queue)-1]
+		queue = queue[:len(queue)-1]
+		for _, e := range j.graph.Down(i) {
+			if !blocked[e.To] && !j.keep[e.To] {
+				blocked[e.To] = true
+				queue = append(queue, e.To)
+			}
+		}
+	}
+	return blocked
 }
 
 // inherit adds the reasons that an image has from those it hangs on.

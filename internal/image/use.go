@@ -1,6 +1,9 @@
 package image
 
-import "cmp"
+import (
+	"cmp"
+	"time"
+)
 
 // Use says that one resource uses one image, and who found that out.
 type Use struct {
@@ -11,6 +14,9 @@ type Use struct {
 	Resource string `json:"resource"`         // ARN
 	Detail   string `json:"detail,omitempty"` // why, in words: "container app, deployment PRIMARY"
 	Live     bool   `json:"live,omitempty"`   // something runs or will be started from it; otherwise it is kept for a rollback
+	// Since is set where something runs from a tag and does not say which digest that was: the time at which it
+	// resolved the tag. If the tag has moved since, nobody knows what runs.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // CompareUses is a total order: live ones first, then by source, place, resource, reference and detail.
@@ -22,7 +28,7 @@ func CompareUses(a, b Use) int {
 		return 1
 	}
 	return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Account, b.Account), cmp.Compare(a.Region, b.Region),
-		cmp.Compare(a.Resource, b.Resource), CompareRefs(a.Ref, b.Ref), cmp.Compare(a.Detail, b.Detail))
+		cmp.Compare(a.Resource, b.Resource), CompareRefs(a.Ref, b.Ref), cmp.Compare(a.Detail, b.Detail), a.Since.Compare(b.Since))
 }
 
 // CoverageStatus says whether a source was looked at.
