@@ -2,6 +2,7 @@ package scan
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,6 +26,7 @@ var (
 var ecrOps = map[string]bucket{
 	"DescribeRepositories": ecrRest,
 	"DescribeImages":       ecrRest,
+	"GetRegistryPolicy":    ecrRest,
 	"GetRepositoryPolicy":  ecrRest,
 	"ListTagsForResource":  ecrRest,
 	"BatchGetImage":        ecrGet,
@@ -35,6 +37,7 @@ const ecrPage = 1000
 
 type repositoryAPI interface {
 	ecr.DescribeRepositoriesAPIClient
+	GetRegistryPolicy(context.Context, *ecr.GetRegistryPolicyInput, ...func(*ecr.Options)) (*ecr.GetRegistryPolicyOutput, error)
 	GetRepositoryPolicy(context.Context, *ecr.GetRepositoryPolicyInput, ...func(*ecr.Options)) (*ecr.GetRepositoryPolicyOutput, error)
 	ListTagsForResource(context.Context, *ecr.ListTagsForResourceInput, ...func(*ecr.Options)) (*ecr.ListTagsForResourceOutput, error)
 }
@@ -62,7 +65,9 @@ func scanECR(ctx context.Context, w *work) {
 }
 
 func (s *ecrScan) scan(ctx context.Context) {
+	shared := s.registryShared(ctx)
 	var repositories []image.Inventory
+	seen := make(map[string]bool) // a repository made between two pages shifts the second
 	complete := true
 	p := ecr.NewDescribeRepositoriesPaginator(s.repositories, &ecr.DescribeRepositoriesInput{MaxResults: aws.Int32(ecrPage)})
 	for out, err := range pages(ctx, p) {
@@ -73,10 +78,15 @@ func (s *ecrScan) scan(ctx context.Context) {
 		}
 		for i := range out.Repositories {
 			r := &out.Repositories[i]
+			if seen[aws.ToString(r.RepositoryName)] {
+				continue
+			}
 			inv := image.Inventory{Repository: image.Repository{
 				Registry: image.Registry{Account: s.Account, Region: s.Region},
 				Name:     strings.Clone(aws.ToString(r.RepositoryName)),
 			}}
+			seen[inv.Repository.Name] = true
+			inv.HasPolicy = shared
 			if r.CreatedAt != nil {
 				inv.CreatedAt = r.CreatedAt.UTC()
 			}
@@ -94,6 +104,61 @@ func (s *ecrScan) scan(ctx context.Context) {
 	if complete && ctx.Err() == nil {
 		s.manifests.forgetOthers(repositories, s.inventories)
 	}
+}
+
+// registryShared reports whether the registry's own policy may let others pull, which it can for all repositories at
+// once and without any policy of theirs. What it allows is not read but for the permissions that have nothing to do
+// with pulling: a policy for replication alone shares nothing.
+//
+// https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry-permissions.html
+func (s *ecrScan) registryShared(ctx context.Context) bool {
+	out, err := s.repositories.GetRegistryPolicy(ctx, &ecr.GetRegistryPolicyInput{})
+	if errorCode(err) == (&types.RegistryPolicyNotFoundException{}).ErrorCode() {
+		return false
+	}
+	if err != nil {
+		s.fail("GetRegistryPolicy", "", err)
+		return true
+	}
+	for _, action := range actionsOf(aws.ToString(out.PolicyText)) {
+		switch strings.ToLower(action) {
+		case "ecr:replicateimage", "ecr:createrepository", "ecr:batchimportupstreamimage":
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// actionsOf lists the actions that the statements of a policy name. A statement that does not name any, or that
+// cannot be understood, may allow all: "*".
+func actionsOf(policy string) []string {
+	var doc struct{ Statement json.RawMessage }
+	type statement struct{ Action json.RawMessage }
+	var statements []statement
+	if json.Unmarshal([]byte(policy), &doc) != nil || oneOrMany(doc.Statement, &statements) != nil {
+		return []string{"*"}
+	}
+	var actions []string
+	for _, st := range statements {
+		var named []string
+		if oneOrMany(st.Action, &named) != nil || len(named) == 0 {
+			named = []string{"*"}
+		}
+		actions = append(actions, named...)
+	}
+	return actions
+}
+
+// oneOrMany reads what policies write as a value or as a list of values.
+func oneOrMany[T any](raw json.RawMessage, many *[]T) error {
+	if err := json.Unmarshal(raw, many); err == nil {
+		return nil
+	}
+	var one T
+	err := json.Unmarshal(raw, &one)
+	*many = []T{one}
+	return err
 }
 
 // errDeleted says that a repository does not exist any more.

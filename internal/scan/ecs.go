@@ -72,6 +72,7 @@ type referrer struct {
 	source, resource string
 	as               string // in words: "deployment PRIMARY"
 	live             bool
+	told             bool // it has told which image and digest each of its containers runs
 }
 
 func scanECS(ctx context.Context, w *work) {

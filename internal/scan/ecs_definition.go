@@ -118,7 +118,9 @@ func (s *ecsScan) definitions(ctx context.Context, listed activeDefinitions) {
 	each(ctx, s.work, 8, slices.Values(fetch), func(arn string) {
 		containers, err := s.describeDefinition(ctx, arn)
 		if err != nil {
-			s.fail("DescribeTaskDefinition", arn, err)
+			if !s.deleted(arn, err, listed) {
+				s.fail("DescribeTaskDefinition", arn, err)
+			}
 			return
 		}
 		mu.Lock()
@@ -142,6 +144,15 @@ func (s *ecsScan) definitions(ctx context.Context, listed activeDefinitions) {
 	if len(fetch) > 0 || len(known) != len(cache) {
 		saveCache(ctx, s.work, definitionCacheName, known)
 	}
+}
+
+// deleted reports whether a task definition is gone for good: ECS does not know it, does not list it, and all that
+// refers to it are tasks that have told what they run. Nothing can be started from it any more.
+//
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/delete-task-definition-v2.html
+func (s *ecsScan) deleted(arn string, err error, listed activeDefinitions) bool {
+	return errorCode(err) == (&types.ClientException{}).ErrorCode() && listed.complete && !slices.Contains(listed.arns, arn) &&
+		!slices.ContainsFunc(s.referrers[arn], func(r referrer) bool { return r.source != "ecs-task" || !r.told })
 }
 
 func (s *ecsScan) describeDefinition(ctx context.Context, arn string) ([]definedContainer, error) {

@@ -62,16 +62,23 @@ func (s *ecsScan) listTasks(ctx context.Context, cluster string) (arns map[strin
 func (s *ecsScan) task(t *types.Task) {
 	arn, definition := aws.ToString(t.TaskArn), aws.ToString(t.TaskDefinitionArn)
 	live := aws.ToString(t.LastStatus) != "STOPPED"
-	s.refer(definition, referrer{source: "ecs-task", resource: arn, live: live})
+	told := len(t.Containers) > 0 && !slices.ContainsFunc(t.Containers, func(c types.Container) bool {
+		return aws.ToString(c.Image) == "" || aws.ToString(c.ImageDigest) == ""
+	})
+	s.refer(definition, referrer{source: "ecs-task", resource: arn, live: live, told: told})
 	for i := range t.Containers {
 		c := &t.Containers[i]
 		detail := "container " + aws.ToString(c.Name)
 		if !live {
 			detail += ", stopped"
 		}
+		use := image.Use{Source: "ecs-task", Resource: arn, Detail: detail, Live: live}
+		if live && aws.ToString(c.ImageDigest) == "" && t.CreatedAt != nil {
+			// It is being pulled, or the agent is too old to tell.
+			use.Since = t.CreatedAt.UTC()
+		}
 		s.run(container{
-			use: image.Use{Source: "ecs-task", Resource: arn, Detail: detail, Live: live},
-			op:  "DescribeTasks", definition: definition, name: aws.ToString(c.Name), digest: aws.ToString(c.ImageDigest),
+			use: use, op: "DescribeTasks", definition: definition, name: aws.ToString(c.Name), digest: aws.ToString(c.ImageDigest),
 		}, aws.ToString(c.Image))
 	}
 }

@@ -3,8 +3,6 @@ package scan
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 
 	"github.com/aws/smithy-go"
 )
@@ -18,13 +16,15 @@ type ScanError struct {
 	Err             error
 }
 
-func (e *ScanError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s/%s: %s %s", e.Account, e.Region, e.Source, e.Op)
+func (e *ScanError) Error() string { return e.Account + "/" + e.Region + ": " + e.what() }
+
+// what is the error without the place, so that the same trouble in many regions reads the same.
+func (e *ScanError) what() string {
+	text := e.Source + " " + e.Op
 	if e.Resource != "" {
-		b.WriteString(" " + e.Resource)
+		text += " " + e.Resource
 	}
-	return b.String() + ": " + reason(e.Err)
+	return text + ": " + reason(e.Err)
 }
 
 func (e *ScanError) Unwrap() error { return e.Err }

@@ -204,6 +204,9 @@ func (s *lambdaScan) version(ctx context.Context, v lambdaVersion, aliases []str
 	if err := errors.Join(err, err2); err != nil {
 		s.fail("GetFunction", v.arn, err)
 	}
+	if len(asked) == 1 && asked[0].Digest == "" && code.Resolved == "" {
+		s.fail("GetFunction", v.arn, errNotResolved)
+	}
 	s.add(u, merge(asked, resolved)...)
 }
 
@@ -219,7 +222,10 @@ func merge(asked, resolved []image.Ref) []image.Ref {
 	return append(asked, resolved...)
 }
 
-var errNoImage = errors.New("the function is made of an image, but Lambda does not tell which")
+var (
+	errNoImage     = errors.New("the function is made of an image, but Lambda does not tell which")
+	errNotResolved = errors.New("Lambda does not tell which digest the function's tag was resolved to")
+)
 
 // code asks for a version's image, of published versions only once in their life.
 func (s *lambdaScan) code(ctx context.Context, v lambdaVersion) (lambdaCode, error) {

@@ -24,7 +24,7 @@ type bucket struct {
 // limited gives the configuration of the source's clients: every attempt of every request takes a token of its
 // operation's bucket first, retries too.
 func (w *work) limited(cfg aws.Config) aws.Config {
-	l := &limits{ops: w.source.ops, buckets: make(map[bucket]*limiter), answered: func() { w.answered.Store(true) }}
+	l := &limits{ops: w.source.ops, buckets: make(map[bucket]*limiter)}
 	for _, b := range l.ops {
 		if l.buckets[b] == nil {
 			l.buckets[b] = newLimiter(b)
@@ -39,9 +39,8 @@ func (w *work) limited(cfg aws.Config) aws.Config {
 
 // limits is the middleware. It stands behind the SDK's retries and before the request is signed.
 type limits struct {
-	ops      map[string]bucket
-	buckets  map[bucket]*limiter // not written after it was made
-	answered func()
+	ops     map[string]bucket
+	buckets map[bucket]*limiter // not written after it was made
 }
 
 func (*limits) ID() string { return "demurrage:limits" }
@@ -59,9 +58,6 @@ func (l *limits) HandleFinalize(ctx context.Context, in middleware.FinalizeInput
 		return middleware.FinalizeOutput{}, middleware.Metadata{}, err
 	}
 	out, metadata, err := next.HandleFinalize(ctx, in)
-	if err == nil {
-		l.answered()
-	}
 	lim.learn(err)
 	return out, metadata, err
 }

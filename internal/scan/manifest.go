@@ -89,9 +89,13 @@ func (m *manifests) recall(repository string, images []image.Image, complete boo
 		if image.Childless(img.MediaType) {
 			continue
 		}
-		if children, ok := m.kept.Children[img.Digest]; ok {
+		children, ok := m.kept.Children[img.Digest]
+		switch {
+		case ok:
 			img.Children = children
-		} else {
+		case img.Status != image.Active:
+			img.Unreadable = "its status is " + string(img.Status) + ", so that it cannot be pulled" // ECR refuses: do not ask
+		default:
 			unread = append(unread, img)
 		}
 	}
@@ -212,10 +216,13 @@ func (s *ecrScan) readAnswer(repository string, batch []*image.Image, out *ecr.B
 			}
 			img.Children = children
 			s.manifests.learn(img)
-		case why != "":
-			img.Unreadable = why
 		default:
-			img.Unreadable = errNotAnswered.Error()
+			err := errNotAnswered
+			if why != "" {
+				err = errors.New(why)
+			}
+			img.Unreadable = err.Error()
+			s.fail("BatchGetImage", repository+"@"+string(img.Digest), err)
 		}
 	}
 }

@@ -2,9 +2,7 @@ package scan
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -57,8 +55,7 @@ func scanTarget(ctx context.Context, o *Options, t Target, texts *configTexts) *
 	for _, w := range works {
 		snap.Uses = append(snap.Uses, w.found...)
 		snap.Inventories = append(snap.Inventories, w.inventories...)
-		reached := slices.ContainsFunc(works, func(other *work) bool { return other != w && other.answered.Load() })
-		snap.Coverage = append(snap.Coverage, w.coverage(reached))
+		snap.Coverage = append(snap.Coverage, w.coverage())
 		w.found, w.inventories = nil, nil
 	}
 	slices.SortFunc(snap.Uses, image.CompareUses)
@@ -110,34 +107,15 @@ func ConfigError(account string, err error) string {
 // requestID is what makes the SDK's text of one and the same error another every time.
 var requestID = regexp.MustCompile(`(, )?(RequestID|HostID): [^,]*`)
 
-// coverage sums up what became of a source. reached says that another service of the same target answered.
-func (w *work) coverage(reached bool) image.Coverage {
+// coverage sums up what became of a source. None of the sources of this version is unavailable anywhere: ECR, ECS and
+// Lambda exist in every region, so that a host which cannot be resolved is a failure like any other.
+func (w *work) coverage() image.Coverage {
 	c := image.Coverage{Account: w.Account, Region: w.Region, Source: w.source.name, Status: image.CoverageOK}
-	if len(w.errs) == 0 {
-		return c
+	if len(w.errs) > 0 {
+		c.Status, c.Error = image.CoverageFailed, summary(w.errs)
+		w.log.Info("source could not be read completely", "errors", len(w.errs), "error", c.Error)
 	}
-	if reached && !w.answered.Load() && !slices.ContainsFunc(w.errs, func(err *ScanError) bool { return !w.noSuchHost(err) }) {
-		c.Status = image.CoverageUnavailable
-		w.log.Info("service does not exist in the region")
-		return c
-	}
-	c.Status = image.CoverageFailed
-	c.Error = summary(w.errs)
-	w.log.Info("source could not be read completely", "errors", len(w.errs), "error", c.Error)
 	return c
-}
-
-// noSuchHost reports whether an error proves that the service has no endpoint in the region: the name that AWS
-// documents for it does not exist. A custom endpoint, a proxy or a resolver that fails in any other way proves
-// nothing. The caller must have seen another service of the region answer, as proof of the way there.
-func (w *work) noSuchHost(err error) bool {
-	dns, ok := errors.AsType[*net.DNSError](err)
-	if !ok || !dns.IsNotFound || dns.IsTimeout || dns.IsTemporary || w.cfg.BaseEndpoint != nil {
-		return false
-	}
-	name := strings.TrimSuffix(dns.Name, ".")
-	return strings.Contains("."+name, "."+w.source.service+"."+w.Region+".") ||
-		strings.Contains("."+name, "."+w.source.service+"-fips."+w.Region+".")
 }
 
 // summary is the text of a source's errors: sorted, each once, and no longer than people read.
@@ -145,7 +123,7 @@ func summary(errs []*ScanError) string {
 	const most = 8
 	var texts []string
 	for _, err := range errs {
-		texts = append(texts, err.Error())
+		texts = append(texts, err.what()) // the place stands beside it
 	}
 	slices.Sort(texts)
 	texts = slices.Compact(texts)

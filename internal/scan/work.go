@@ -9,7 +9,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/sync/errgroup"
@@ -21,11 +21,10 @@ import (
 // may be called from several goroutines.
 type work struct {
 	Target
-	source   source
-	cfg      aws.Config // rate limited
-	opts     *Options
-	log      *slog.Logger
-	answered atomic.Bool // AWS answered at least one request
+	source source
+	cfg    aws.Config // rate limited
+	opts   *Options
+	log    *slog.Logger
 
 	mu          sync.Mutex
 	found       []image.Use
@@ -73,8 +72,12 @@ func (w *work) add(u image.Use, refs ...image.Ref) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, ref := range refs {
-		u.Ref = ref
-		w.found = append(w.found, u)
+		use := u
+		use.Ref = ref
+		if ref.Digest != "" {
+			use.Since = time.Time{} // what runs is known
+		}
+		w.found = append(w.found, use)
 	}
 }
 

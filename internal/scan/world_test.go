@@ -70,9 +70,12 @@ func (w *world) tamper(hook func(op string, body []byte) *tamper) {
 	w.hook = hook
 }
 
-// ServeHTTP lets the hook at JSON 1.1 services: "DescribeTasks" and the request's body.
+// ServeHTTP lets the hook at JSON 1.1 services ("DescribeTasks" and the request's body) and at Lambda's GetFunction.
 func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	_, op, ok := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	if _, name, found := strings.Cut(r.URL.Path, "/2015-03-31/functions/"); found && r.Method == http.MethodGet && name != "" && !strings.Contains(name, "/") {
+		op, ok = "GetFunction", true
+	}
 	w.mu.Lock()
 	hook := w.hook
 	w.mu.Unlock()
@@ -356,7 +359,10 @@ func wantFailed(t *testing.T, snap *Snapshot, source string, parts ...string) {
 		if c.Status != image.CoverageFailed {
 			t.Errorf("coverage of %s is %s", source, c.Status)
 		}
-		for _, part := range append(parts, snap.Account, snap.Region, source) {
+		if c.Account != snap.Account || c.Region != snap.Region {
+			t.Errorf("coverage of %s/%s in the snapshot of %s/%s", c.Account, c.Region, snap.Account, snap.Region)
+		}
+		for _, part := range append(parts, source) {
 			if !strings.Contains(c.Error, part) {
 				t.Errorf("%q is not in the error %q", part, c.Error)
 			}
