@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"demurrage/internal/image"
@@ -127,6 +128,19 @@ func (c *Config) KeepTaskDefinitions(family string) int {
 // matching rule says, or All.
 func (c *Config) KeepLambdaVersions(function string) int {
 	return keep(c.lambdaFunctions, function, All)
+}
+
+// Generations writes down which generations count as used. Uses that were collected by other rules than these cannot
+// be planned with these.
+func (c *Config) Generations() string {
+	var b strings.Builder
+	for i, rules := range [][]generations{c.taskDefinitions, c.lambdaFunctions} {
+		b.WriteString([]string{"task definitions", "; functions"}[i])
+		for _, r := range rules {
+			fmt.Fprintf(&b, " %s=%d", r.name, r.keep)
+		}
+	}
+	return b.String()
 }
 
 func keep(rules []generations, name string, otherwise int) int {

@@ -94,6 +94,7 @@ func New(ctx context.Context, opts Options) (*Provider, error) {
 		config.WithRetryer(newRetryer),
 		config.WithAppID("demurrage"),
 		config.WithCredentialsCacheOptions(refreshEarly),
+		maxAttempts,
 	}, opts.Load...)...)
 	if err != nil {
 		return nil, fmt.Errorf("load the AWS configuration: %w", err)
@@ -237,7 +238,7 @@ func splitRole(role string) (partition, account string, err error) {
 
 // newHTTPClient is shared by all clients: a scan talks to some hundred hosts, several connections each.
 func newHTTPClient() *awshttp.BuildableClient {
-	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+	return awshttp.NewBuildableClient().WithTimeout(5 * time.Minute).WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConns = 4096
 		t.MaxIdleConnsPerHost = 128
 		t.ResponseHeaderTimeout = time.Minute // a connection that died silently must not stop the run
@@ -260,4 +261,16 @@ func newRetryer() aws.Retryer {
 func refreshEarly(o *aws.CredentialsCacheOptions) {
 	o.ExpiryWindow = 5 * time.Minute
 	o.ExpiryWindowJitterFrac = 0.5
+}
+
+// maxAttempts honours AWS_MAX_ATTEMPTS, which the SDK passes over where it is given a retryer.
+func maxAttempts(o *config.LoadOptions) error {
+	env, err := config.NewEnvConfig()
+	if err != nil {
+		return err
+	}
+	if retryer := o.Retryer; retryer != nil && env.RetryMaxAttempts > 0 {
+		o.Retryer = func() aws.Retryer { return retry.AddWithMaxAttempts(retryer(), env.RetryMaxAttempts) }
+	}
+	return nil
 }

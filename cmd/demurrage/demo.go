@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -39,6 +40,9 @@ func demo(c *cli.Context) error {
 	now, err := parseNow(c)
 	if err != nil {
 		return err
+	}
+	if now.IsZero() {
+		now = time.Now().UTC()
 	}
 	company := orgsim.Demo()
 	server, text, err := seeded("demo", now)

@@ -119,11 +119,11 @@ func logger(c *cli.Context, w io.Writer) (*slog.Logger, error) {
 	}
 }
 
-// parseNow reads --now; without it, ages are counted from the present.
+// parseNow reads --now; the zero time is none.
 func parseNow(c *cli.Context) (time.Time, error) {
 	s := c.String("now")
 	if s == "" {
-		return time.Now().UTC().Truncate(time.Second), nil
+		return time.Time{}, nil
 	}
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {

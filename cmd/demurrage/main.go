@@ -27,6 +27,11 @@ func main() {
 
 // run is the program: it returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
+	for _, variable := range os.Environ() { // an empty one is none
+		if name, value, _ := strings.Cut(variable, "="); value == "" && strings.HasPrefix(name, "DEMURRAGE_") {
+			_ = os.Unsetenv(name)
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := newApp(stdout, stderr).RunContext(ctx, args)

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
+	"demurrage/internal/image"
 	"demurrage/report"
 )
 
@@ -34,4 +37,55 @@ func writeFormat(w io.Writer, run *report.Run, format report.Format, all bool, p
 func (s *session) coverage(run *report.Run) error {
 	width, _ := terminal(s.stdout)
 	return report.Coverage(s.stdout, run, report.TermOptions{Width: width, Color: color(s.c, s.stdout)})
+}
+
+// verdict turns a plan that is not complete into exit code 2.
+func verdict(run *report.Run, accept bool) error {
+	blocked := run.Plan.Count.Blocked.Images
+	if accept || run.Plan.Complete && blocked == 0 {
+		return nil
+	}
+	failed := 0
+	for _, c := range run.Plan.Coverage {
+		if c.Status == image.CoverageFailed {
+			failed++
+		}
+	}
+	return &exitError{exitIncomplete, fmt.Sprintf("coverage is incomplete: %d sources could not be read, %d images are blocked (run %s)", failed, blocked, run.ID)}
+}
+
+// write shows a run on stdout.
+func (s *session) write(run *report.Run, format report.Format, all bool) error {
+	if format == report.FormatTable {
+		width, _ := terminal(s.stdout)
+		return report.Table(s.stdout, run, report.TermOptions{Width: width, Color: color(s.c, s.stdout), All: all})
+	}
+	return writeFormat(s.stdout, run, format, all, "")
+}
+
+// writeFile writes a report whole or not at all: a reader never meets half of one.
+func (s *session) writeFile(path string, run *report.Run, all bool) (err error) {
+	format, err := report.FormatOf(path)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".demurrage-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(tmp.Name())
+		}
+	}()
+	if err := errors.Join(writeFormat(tmp, run, format, all, path), tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return err
+	}
+	if !sharedBool(s.c, "quiet") {
+		fmt.Fprintln(s.stderr, "wrote", path)
+	}
+	return nil
 }

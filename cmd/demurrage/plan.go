@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -29,6 +30,9 @@ func planCommand() *cli.Command {
 			format, err := report.ParseFormat(c.String("format"))
 			if err != nil {
 				return err
+			}
+			if c.String("run") != "" && c.Bool("resume") {
+				return errors.New("--run takes a stored run and --resume goes on with one: give one of them")
 			}
 			if err := checkOut(c.String("out")); err != nil {
 				return err

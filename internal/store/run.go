@@ -28,8 +28,9 @@ type Run struct {
 	ID           string        `json:"id"`
 	StartedAt    time.Time     `json:"started_at"`
 	FinishedAt   time.Time     `json:"finished_at,omitzero"` // zero: it was interrupted, or is still going on
-	Now          time.Time     `json:"now"`                  // the time that ages are counted from
+	Now          time.Time     `json:"now,omitzero"`         // what ages are counted from, where that was not the start of the run
 	ConfigSHA256 string        `json:"config_sha256"`
+	Generations  string        `json:"generations"` // the rules by which old revisions and versions were looked at or passed over
 	Version      string        `json:"version"`
 	Hub          string        `json:"hub,omitempty"` // account that the run was made from
 	Targets      []scan.Target `json:"targets"`

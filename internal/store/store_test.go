@@ -114,7 +114,7 @@ var targets = []scan.Target{
 
 func begin(t *testing.T, s *Store) Run {
 	t.Helper()
-	r, err := s.Begin(t.Context(), Run{Targets: targets, Now: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)})
+	r, err := s.Begin(t.Context(), Run{Targets: targets})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestRuns(t *testing.T) {
 		}
 		start := time.Date(2026, 11, 20, 22, 43, 3, 0, time.UTC)
 		want := Run{
-			StartedAt: start, Now: start, ConfigSHA256: "abc", Version: "v1", Hub: accountA, Targets: targets,
+			StartedAt: start, Now: start, ConfigSHA256: "abc", Generations: "task definitions prod-*=5; functions", Version: "v1", Hub: accountA, Targets: targets,
 			Accounts:  []Account{{ID: accountA, Name: "a", Owner: "o", CostCenter: "c", Tags: map[string]string{"k": "v"}, OU: "ou-1", State: "ACTIVE"}},
 			Unscanned: []Account{{ID: accountB, State: "SUSPENDED", Reason: "not in the configuration"}},
 		}

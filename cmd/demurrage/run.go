@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/account"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/organizations"
+	"golang.org/x/sync/errgroup"
+
+	"demurrage/accounts"
+	"demurrage/assume"
+	"demurrage/internal/image"
+	"demurrage/internal/scan"
+	"demurrage/internal/store"
+)
+
+// scan makes a run, or goes on with the last one, and gives its id.
+func (s *session) scan(ctx context.Context) (string, error) {
+	p, err := s.provider()
+	if err != nil {
+		return "", err
+	}
+	roster, err := s.roster(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	byID := map[string]accounts.Account{}
+	for _, a := range roster.Accounts {
+		byID[a.ID] = a
+	}
+	run, done, err := s.begin(ctx, p, roster)
+	if err != nil {
+		return "", err
+	}
+	var targets []scan.Target
+	for _, t := range run.Targets {
+		if !done[image.Registry{Account: t.Account, Region: t.Region}] {
+			targets = append(targets, t)
+		}
+	}
+	progress := newProgress(s.c, s.stderr, len(targets))
+	err = scan.Run(ctx, scan.Options{
+		Targets:     targets,
+		Concurrency: int64(s.config.Concurrency),
+		Config: func(ctx context.Context, id, region string) (aws.Config, error) {
+			a, ok := byID[id]
+			if !ok { // a resumed run whose account has left the configuration
+				return aws.Config{}, fmt.Errorf("account %s is not in the configuration any more", id)
+			}
+			return p.Config(a, region), p.Check(ctx, a)
+		},
+		KeepTaskDefinitions: s.config.KeepTaskDefinitions,
+		KeepLambdaVersions:  s.config.KeepLambdaVersions,
+		Cache:               s.store,
+		Sink:                func(ctx context.Context, snap *scan.Snapshot) error { return s.store.SaveSnapshot(ctx, run.ID, snap) },
+		Log:                 s.log,
+		Progress:            progress.event,
+	})
+	progress.end()
+	if ctx.Err() != nil {
+		return "", &exitError{exitInterrupted, fmt.Sprintf("interrupted; what was scanned is stored: demurrage plan --resume goes on with run %s", run.ID)}
+	}
+	if err != nil {
+		return "", err
+	}
+	return run.ID, s.store.Finish(ctx, run.ID, time.Now().UTC())
+}
+
+// roster says which accounts there are.
+func (s *session) roster(ctx context.Context, p *assume.Provider) (*accounts.Roster, error) {
+	if !s.config.Organization.Discover {
+		return s.config.Roster(ctx, nil)
+	}
+	return s.config.Roster(ctx, organizations.NewFromConfig(p.Hub()))
+}
+
+// begin stores a new run, or finds the interrupted one to go on with and what of it is done.
+func (s *session) begin(ctx context.Context, p *assume.Provider, roster *accounts.Roster) (store.Run, map[image.Registry]bool, error) {
+	if s.c.Bool("resume") {
+		for run, err := range s.store.Runs(ctx) {
+			if err != nil {
+				return run, nil, err
+			}
+			if !run.FinishedAt.IsZero() {
+				break
+			}
+			if run.ConfigSHA256 != s.config.SHA256 {
+				return run, nil, fmt.Errorf("run %s cannot be resumed: the configuration has changed since", run.ID)
+			}
+			if age := time.Since(run.StartedAt); age > resumeLimit {
+				return run, nil, fmt.Errorf("run %s cannot be resumed: it is %s old, and what it saw may have changed; scan anew", run.ID, age.Round(time.Minute))
+			}
+			done, err := s.store.Done(ctx, run.ID)
+			return run, done, err
+		}
+	}
+	targets, coverage, err := s.targets(ctx, p, roster)
+	if err != nil {
+		return store.Run{}, nil, err
+	}
+	run := store.Run{StartedAt: time.Now().UTC(), Now: s.whatIf, ConfigSHA256: s.config.SHA256, Generations: s.config.Generations(), Version: version, Hub: p.Identity().Account,
+		Targets: targets, Coverage: coverage}
+	for _, a := range roster.Accounts {
+		run.Accounts = append(run.Accounts, store.Account{ID: a.ID, Name: a.Name, Owner: a.Owner, CostCenter: a.CostCenter, Tags: a.Tags, OU: a.OU, State: a.State})
+	}
+	for _, u := range roster.Unscanned {
+		run.Unscanned = append(run.Unscanned, store.Account{ID: u.Account, Name: u.Name, State: u.State, Reason: u.Why})
+	}
+	run, err = s.store.Begin(ctx, run)
+	return run, nil, err
+}
+
+// resumeLimit is how old an interrupted run may be: what it has seen of some targets is not seen again.
+const resumeLimit = 6 * time.Hour
+
+// targets finds out the regions of every account, side by side. An account whose regions cannot be listed is
+// scanned in those of the configuration, and is a gap.
+func (s *session) targets(ctx context.Context, p *assume.Provider, roster *accounts.Roster) ([]scan.Target, []image.Coverage, error) {
+	var mu sync.Mutex
+	var targets []scan.Target
+	var coverage []image.Coverage
+	hub := account.NewFromConfig(p.Hub())
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(s.config.Concurrency)
+	for _, a := range roster.Accounts {
+		g.Go(func() error {
+			cfg := p.Config(a, p.Hub().Region)
+			enabled, err := accounts.EnabledRegions(ctx, account.NewFromConfig(cfg), ec2.NewFromConfig(cfg), hub, a.ID)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			planned, uses, unavailable := accounts.Targets(a, enabled)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, t := range uses {
+				targets = append(targets, scan.Target{Account: t.Account, Region: t.Region, Planned: slices.Contains(planned, t)})
+			}
+			for _, t := range unavailable {
+				for _, c := range scan.Expected(scan.Target{Account: t.Account, Region: t.Region, Planned: true}) {
+					c.Status, c.Error = image.CoverageUnavailable, "the region is not enabled in the account"
+					coverage = append(coverage, c)
+				}
+			}
+			if err != nil {
+				text := err.Error()
+				if refused := p.Check(ctx, a); refused != nil {
+					text = scan.ConfigError(a.ID, refused) // one gap with those of its targets
+				}
+				coverage = append(coverage, image.Coverage{Account: a.ID, Region: "*", Source: "regions", Status: image.CoverageFailed, Error: text})
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, nil, err
+	}
+	if !slices.ContainsFunc(targets, func(t scan.Target) bool { return t.Planned }) {
+		return nil, nil, errors.New("there is no registry to plan: no account is left, or none of the regions of the configuration is enabled in any")
+	}
+	for _, c := range coverage {
+		if c.Status == image.CoverageUnavailable && !slices.ContainsFunc(targets, func(t scan.Target) bool { return t.Region == c.Region }) {
+			s.log.Warn("region is enabled in no account: is it mistyped?", "region", c.Region)
+		}
+	}
+	slices.SortFunc(targets, func(a, b scan.Target) int {
+		return accounts.CompareTargets(accounts.Target{Account: a.Account, Region: a.Region}, accounts.Target{Account: b.Account, Region: b.Region})
+	})
+	slices.SortFunc(coverage, image.CompareCoverage)
+	return targets, coverage, nil
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"demurrage/internal/scan"
+)
+
+// TestREADMENamesEveryPermission: whoever follows the README has to get by with the role that it describes.
+func TestREADMENamesEveryPermission(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, action := range permissions() {
+		if !strings.Contains(string(readme), `"`+action+`"`) {
+			t.Errorf("%s is missing in the README's policy", action)
+		}
+	}
+	if len(permissions()) != len(scan.Actions())+2 {
+		t.Errorf("permissions: %v", permissions())
+	}
+}
+
+// TestGenerationsOfAStoredRun: uses that were collected under a smaller keep_count do not carry a larger one.
+func TestGenerationsOfAStoredRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, virginia)
+	w.repository(accountA, virginia, "app")
+	w.push(accountA, virginia, "app", "one", "v1")
+	plan := w.plan(0)
+	w.config(strings.Replace(worldConfig, "keep_count   = 1", "keep_count   = 9", 1))
+	for _, args := range [][]string{{"plan", "--run", plan.RunID}, {"report"}} {
+		if o := w.must(1, args...); !strings.Contains(o.stderr, "scan again") {
+			t.Errorf("%v: %s", args, o.stderr)
+		}
+	}
+	w.config(strings.Replace(worldConfig, "30d", "60d", 1)) // retention may change freely
+	w.must(0, "plan", "--run", plan.RunID)
+}
+
+// TestWhatIfIsSaid: a plan whose ages count from another time than the run says so, also when it is drawn again.
+func TestWhatIfIsSaid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, virginia)
+	w.repository(accountA, virginia, "app")
+	const said = "Ages are counted from 2040-01-01"
+	plan := w.plan(0, "--now", "2040-01-01")
+	for _, args := range [][]string{{"plan", "--run", plan.RunID}, {"plan", "--run", plan.RunID, "--now", "2040-01-01"}} {
+		if o := w.must(0, args...); !strings.Contains(o.stdout, said) {
+			t.Errorf("%v: %s", args, o.stdout)
+		}
+	}
+	if o := w.must(0, "plan"); strings.Contains(o.stdout, "Ages are counted") {
+		t.Errorf("stdout: %s", o.stdout)
+	}
+}
+
+// TestMistypedRegion: a configuration that plans nothing is no success.
+func TestMistypedRegion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, virginia)
+	w.config(strings.Replace(worldConfig, "us-east-1", "us-est-1", 1))
+	if o := w.must(1, "plan"); !strings.Contains(o.stderr, "us-est-1") && !strings.Contains(o.stderr, "no registry to plan") {
+		t.Errorf("stderr: %s", o.stderr)
+	}
+	w.config(strings.Replace(worldConfig, `"us-east-1"`, `"us-east-1", "us-est-1"`, 1))
+	if o := w.must(0, "plan"); !strings.Contains(o.stderr, "us-est-1") {
+		t.Errorf("stderr: %s", o.stderr)
+	}
+}
+
+// TestRunAndResume: two flags that both choose a run are an error, never one of them ignored.
+func TestRunAndResume(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, virginia)
+	w.must(1, "plan", "--run", "20261120T224303Z-4f2a", "--resume")
+}
