@@ -51,7 +51,7 @@ func runCLI(t *testing.T, m *sim, region string, values map[string]string, steps
 		}
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
-		got := ""
+		var got string
 		if err := cmd.Run(); err != nil {
 			got = "error: " + strings.TrimSpace(stderr.String())
 			if found := cliError.FindStringSubmatch(stderr.String()); found != nil {

@@ -306,7 +306,8 @@ func listChildren(c *Call, in *organizations.ListChildrenInput) (*organizations.
 }
 
 func listParents(c *Call, in *organizations.ListParentsInput) (*organizations.ListParentsOutput, error) {
-	id, parent := aws.ToString(in.ChildId), ""
+	id := aws.ToString(in.ChildId)
+	var parent string
 	if a := c.Server.accounts[id]; a != nil {
 		parent = a.member.parent
 	} else if u := c.Server.org.units[id]; u != nil {

@@ -224,7 +224,7 @@ func merge(asked, resolved []image.Ref) []image.Ref {
 
 var (
 	errNoImage     = errors.New("the function is made of an image, but Lambda does not tell which")
-	errNotResolved = errors.New("Lambda does not tell which digest the function's tag was resolved to")
+	errNotResolved = errors.New("the digest that the function's tag was resolved to is not in the answer")
 )
 
 // code asks for a version's image, of published versions only once in their life.

@@ -148,7 +148,7 @@ func TestFunctionWithoutDigest(t *testing.T) {
 		}
 		return &tamper{change: edit(func(m map[string]any) { delete(m["Code"].(map[string]any), "ResolvedImageUri") })}
 	})
-	wantFailed(t, w.scan(), "lambda", "GetFunction", "resolved to")
+	wantFailed(t, w.scan(), "lambda", "GetFunction", "was resolved to")
 }
 
 // TestDeletedDefinition: a definition that is gone for good hides nothing, as long as all that refers to it has told
