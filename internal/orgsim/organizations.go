@@ -115,11 +115,10 @@ func (st *organizationState) path(parent string) string {
 
 // organizationPath is an account's value of aws:PrincipalOrgPaths.
 func (s *Server) organizationPath(id string) string {
-	a := s.accounts[id]
-	if a == nil {
+	if !s.inOrganization(id) {
 		return ""
 	}
-	return s.org.path(a.member.parent)
+	return s.org.path(s.accounts[id].member.parent)
 }
 
 // organizationsService is AWS Organizations: accounts, units, tags and delegated administrators.
@@ -181,6 +180,9 @@ func (c *Call) orgARN(kind, id string) *string {
 }
 
 func describeOrganization(c *Call, _ *organizations.DescribeOrganizationInput) (*organizations.DescribeOrganizationOutput, error) {
+	if !c.Server.inOrganization(c.Account) {
+		return nil, errorf("AWSOrganizationsNotInUseException", "Your account is not a member of an organization.")
+	}
 	m := &c.Server.accounts[ManagementAccount].member
 	return &organizations.DescribeOrganizationOutput{Organization: &types.Organization{
 		Id: aws.String(organizationID), Arn: c.orgARN("organization", ""), FeatureSet: types.OrganizationFeatureSetAll,
@@ -231,8 +233,8 @@ func (c *Call) memberAccount(id *string) (*account, error) {
 	if !isAccountID(aws.ToString(id)) {
 		return nil, errorf("InvalidInputException", "You provided a value that does not match the required pattern.")
 	}
-	if a := c.Server.accounts[*id]; a != nil {
-		return a, nil
+	if c.Server.inOrganization(*id) {
+		return c.Server.accounts[*id], nil
 	}
 	return nil, errorf("AccountNotFoundException", "You specified an account that doesn't exist.")
 }
@@ -308,8 +310,8 @@ func listChildren(c *Call, in *organizations.ListChildrenInput) (*organizations.
 func listParents(c *Call, in *organizations.ListParentsInput) (*organizations.ListParentsOutput, error) {
 	id := aws.ToString(in.ChildId)
 	var parent string
-	if a := c.Server.accounts[id]; a != nil {
-		parent = a.member.parent
+	if c.Server.inOrganization(id) {
+		parent = c.Server.accounts[id].member.parent
 	} else if u := c.Server.org.units[id]; u != nil {
 		parent = u.parent
 	} else {

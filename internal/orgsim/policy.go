@@ -479,10 +479,12 @@ func (c *Call) newEvaluation(action, resourceARN, ownerAccount string) *evaluati
 		"aws:principalisawsservice": {"false"},
 		"aws:principalaccount":      {p.Account},
 		"aws:principalarn":          {p.ARN},
-		"aws:principalorgid":        {organizationID},
-		"aws:principalorgpaths":     {c.Server.organizationPath(p.Account)},
 	}
-	if c.Server.accounts[ownerAccount] != nil {
+	if c.Server.inOrganization(p.Account) {
+		ctx["aws:principalorgid"] = []string{organizationID}
+		ctx["aws:principalorgpaths"] = []string{c.Server.organizationPath(p.Account)}
+	}
+	if c.Server.inOrganization(ownerAccount) {
 		ctx["aws:resourceorgid"] = []string{organizationID}
 	}
 	switch {

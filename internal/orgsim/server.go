@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/organizations/types"
 )
 
 // Limits of request bodies; far above what the services accept, so that a client gone wild cannot exhaust memory.
@@ -63,7 +65,7 @@ func (s *Server) LimitRegions(names ...string) {
 func (s *Server) AddAccount(id, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.accounts[id] == nil {
+	if !s.inOrganization(id) {
 		s.addAccount(id, name, "", "", s.control.now())
 	}
 }
@@ -324,6 +326,9 @@ func (s *Server) identify(sc scope, svc *service) (*Call, error) {
 		return nil, errInvalidCredentials(svc)
 	}
 
+	if ses == nil && isAccountID(sc.accessKey) {
+		s.standalone(sc.accessKey)
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	switch {
@@ -343,6 +348,28 @@ func (s *Server) identify(sc scope, svc *service) (*Call, error) {
 		return nil, errInvalidCredentials(svc)
 	}
 	return c, nil
+}
+
+// standalone makes the account of a 12-digit key that nobody has made yet: there is an AWS account behind every id, and
+// one that the organization has not created or invited is simply outside of it.
+func (s *Server) standalone(id string) {
+	s.mu.RLock()
+	known := s.accounts[id] != nil
+	s.mu.RUnlock()
+	if known {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.accounts[id] == nil {
+		s.accounts[id] = &account{id: id, s: s, regions: make(map[string]*region), member: membership{state: types.AccountStateActive}}
+	}
+}
+
+// inOrganization reports whether an account is a member of the organization.
+func (s *Server) inOrganization(id string) bool {
+	a := s.accounts[id]
+	return a != nil && a.member.parent != ""
 }
 
 func isAccountID(s string) bool {

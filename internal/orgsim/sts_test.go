@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/organizations"
+	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
@@ -74,7 +77,7 @@ func TestCredentials(t *testing.T) {
 	check("good", m.as(*c.AccessKeyId, "x", *c.SessionToken), "")
 	check("without token", m.as(*c.AccessKeyId), "InvalidClientTokenId")
 	check("wrong token", m.as(*c.AccessKeyId, "x", "y"), "InvalidClientTokenId")
-	check("unknown account", m.as("333333333333"), "InvalidClientTokenId")
+	check("an account outside of the organization", m.as("333333333333"), "")
 	check("session of another run", m.as("ASIASIM0000000000000", "x", "y"), "InvalidClientTokenId")
 	china := m.as(*c.AccessKeyId, "x", *c.SessionToken)
 	china.Region = "cn-north-1"
@@ -280,5 +283,26 @@ func TestIAM(t *testing.T) {
 	}
 	if calls := findCall(m.Calls(), "iam", "ListRoles"); n != 121 || calls.Calls != 2 {
 		t.Errorf("%d roles in %d pages, want 121 in 2", n, calls.Calls)
+	}
+}
+
+// TestAccountOutsideOfTheOrganization: every id is somebody's account, and no account is a member by itself.
+func TestAccountOutsideOfTheOrganization(t *testing.T) {
+	const stranger = "333333333333"
+	m := newSim(t)
+	role := m.makeRole(accountA, "members", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole",
+		"Condition":{"StringEquals":{"aws:PrincipalOrgID":"`+organizationID+`"}}}]}`, "")
+	for account, want := range map[string]string{stranger: "AccessDenied", ManagementAccount: ""} {
+		_, err := m.stsAs(m.as(account)).AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("test")})
+		wantCode(t, err, want)
+	}
+	_, err := organizations.NewFromConfig(m.as(stranger)).DescribeOrganization(t.Context(), nil)
+	wantCode(t, err, "AWSOrganizationsNotInUseException")
+	c := organizations.NewFromConfig(m.as(ManagementAccount))
+	_, err = c.DescribeAccount(t.Context(), &organizations.DescribeAccountInput{AccountId: aws.String(stranger)})
+	wantCode(t, err, "AccountNotFoundException")
+	out, err := c.ListAccounts(t.Context(), nil)
+	if err != nil || slices.ContainsFunc(out.Accounts, func(a orgtypes.Account) bool { return *a.Id == stranger }) {
+		t.Errorf("accounts: %+v %v", out, err)
 	}
 }
