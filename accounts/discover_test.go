@@ -310,6 +310,11 @@ func TestEnabledRegions(t *testing.T) {
 				if regions != nil || !strings.HasPrefix(err.Error(), "list the regions of account 111111111111: ") {
 					t.Errorf("%v, %v", regions, err)
 				}
+				// One cause has one text, or two runs in a row differ.
+				_, again := EnabledRegions(t.Context(), tt.own, tt.compute, tt.hub, id)
+				if again.Error() != err.Error() || strings.Contains(err.Error(), "\n") {
+					t.Errorf("first %q, then %q", err, again)
+				}
 				return
 			}
 			joined := strings.Join(regions, " ")

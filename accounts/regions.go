@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/account"
 	"github.com/aws/aws-sdk-go-v2/service/account/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/smithy-go"
 )
 
 // DescribeRegionsAPI is the part of EC2 that knows an account's regions.
@@ -26,13 +28,13 @@ type DescribeRegionsAPI interface {
 // https://docs.aws.amazon.com/accounts/latest/reference/API_ListRegions.html
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRegions.html
 func EnabledRegions(ctx context.Context, own account.ListRegionsAPIClient, compute DescribeRegionsAPI, hub account.ListRegionsAPIClient, id string) ([]string, error) {
-	var failed []error
+	var failed regionsError
 	for _, way := range []struct {
 		name string
 		try  func() ([]string, error)
 	}{
 		{"in its own session", func() ([]string, error) { return listRegions(ctx, own, nil) }},
-		{"of EC2", func() ([]string, error) { return describeRegions(ctx, compute) }},
+		{"from EC2", func() ([]string, error) { return describeRegions(ctx, compute) }},
 		{"in the hub's session", func() ([]string, error) { return listRegions(ctx, hub, &id) }},
 	} {
 		regions, err := way.try()
@@ -40,17 +42,46 @@ func EnabledRegions(ctx context.Context, own account.ListRegionsAPIClient, compu
 			return regions, nil
 		}
 		if !errors.Is(err, errNobody) {
-			failed = append(failed, fmt.Errorf("%s: %w", way.name, err))
+			failed = append(failed, fmt.Errorf("%s: %w", way.name, plain(err)))
 		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
 	if failed == nil {
-		failed = []error{errNobody}
+		failed = regionsError{errNobody}
 	}
-	return nil, fmt.Errorf("list the regions of account %s: %w", id, errors.Join(failed...))
+	return nil, fmt.Errorf("list the regions of account %s: %w", id, failed)
 }
+
+// regionsError is what every way to the regions said, on one line.
+type regionsError []error
+
+func (e regionsError) Error() string {
+	texts := make([]string, len(e))
+	for i, err := range e {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (e regionsError) Unwrap() []error { return e }
+
+// plain leaves out of an error what the SDK makes up anew for each request, so that one cause has one text.
+func plain(err error) error {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return &plainError{api.ErrorCode() + ": " + api.ErrorMessage(), err}
+	}
+	return err
+}
+
+type plainError struct {
+	text string
+	err  error
+}
+
+func (e *plainError) Error() string { return e.text }
+func (e *plainError) Unwrap() error { return e.err }
 
 var errNobody = errors.New("there is nobody to ask")
 

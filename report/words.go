@@ -15,6 +15,8 @@ func missed(g *planner.Gap, whole bool) string {
 	switch {
 	case g.Unscanned:
 		return "not scanned"
+	case slices.Equal(g.Sources, []string{"regions"}):
+		return "which regions it has, so that uses in others may be missed"
 	case slices.Contains(g.Regions, "*"):
 		return "the whole account"
 	}
@@ -37,11 +39,13 @@ func remedy(g *planner.Gap) string {
 	switch {
 	case g.Unscanned:
 		return "add the account to the scan" + attest
+	case slices.Equal(g.Sources, []string{"regions"}) && !has("assume role"):
+		return "allow the reading role account:ListRegions or ec2:DescribeRegions" + attest
 	case has("manifests that are or may be indexes"):
 		return "let the manifests be read; one that nobody can read has to be pushed again or deleted by hand"
 	case has("not looked at in this run"):
 		return "run the scan again: it was interrupted"
-	case has("assumerole"):
+	case has("assumerole", "assume role"):
 		return "deploy the reading role in the account and let it be assumed" + attest
 	case has("accessdenied", "access denied", "not authorized", "unauthorized"):
 		return "allow the reading role what the error names" + attest
