@@ -33,9 +33,9 @@ func EnabledRegions(ctx context.Context, own account.ListRegionsAPIClient, compu
 		name string
 		try  func() ([]string, error)
 	}{
-		{"in its own session", func() ([]string, error) { return listRegions(ctx, own, nil) }},
-		{"from EC2", func() ([]string, error) { return describeRegions(ctx, compute) }},
-		{"in the hub's session", func() ([]string, error) { return listRegions(ctx, hub, &id) }},
+		{"ListRegions in its own session", func() ([]string, error) { return listRegions(ctx, own, nil) }},
+		{"DescribeRegions", func() ([]string, error) { return describeRegions(ctx, compute) }},
+		{"ListRegions in the hub's session", func() ([]string, error) { return listRegions(ctx, hub, &id) }},
 	} {
 		regions, err := way.try()
 		if err == nil {

@@ -7,9 +7,11 @@
 package assume
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -22,6 +24,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 
 	"demurrage/accounts"
 	"demurrage/internal/image"
@@ -93,12 +96,14 @@ func New(ctx context.Context, opts Options) (*Provider, error) {
 		config.WithHTTPClient(newHTTPClient()),
 		config.WithRetryer(newRetryer),
 		config.WithAppID("demurrage"),
+		config.WithLogger(logging.Nop{}), // what matters comes back as an error
 		config.WithCredentialsCacheOptions(refreshEarly),
 		maxAttempts,
 	}, opts.Load...)...)
 	if err != nil {
 		return nil, fmt.Errorf("load the AWS configuration: %w", err)
 	}
+	ambient.HTTPClient = steadyClient{ambient.HTTPClient}
 	if ambient.Region == "" {
 		ambient.Region = cmp.Or(opts.Region, "us-east-1")
 	}
@@ -119,7 +124,10 @@ func New(ctx context.Context, opts Options) (*Provider, error) {
 		if err != nil {
 			return nil, fmt.Errorf("hub role: %w", err)
 		}
-		p.hub.Credentials = p.newSession(sts.NewFromConfig(ambient), account, p.hubRole, opts.ExternalID, "", p.identity)
+		// The hub's own session only has to outlive what is assumed from it, which as a chained role is an hour at most.
+		hop := p.identity
+		hop.Chained = true
+		p.hub.Credentials = p.newSession(sts.NewFromConfig(ambient), account, p.hubRole, opts.ExternalID, "", hop)
 		if p.identity, err = whoami(ctx, p.hub); err != nil {
 			return nil, fmt.Errorf("hub role: %w", cacheless(err))
 		}
@@ -243,6 +251,22 @@ func newHTTPClient() *awshttp.BuildableClient {
 		t.MaxIdleConnsPerHost = 128
 		t.ResponseHeaderTimeout = time.Minute // a connection that died silently must not stop the run
 	})
+}
+
+// steadyClient sends small bodies from memory of its own. The SDK closes the body of a request as soon as the answer
+// is there, while net/http may still be looking for its end, and then breaks the connection: a fast answer would be
+// lost and asked for again.
+type steadyClient struct{ aws.HTTPClient }
+
+func (c steadyClient) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.ContentLength > 0 && r.ContentLength <= 1<<20 {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	return c.HTTPClient.Do(r)
 }
 
 // newRetryer is called once per client, so that one throttled service of one account slows down no other. The

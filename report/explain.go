@@ -36,6 +36,7 @@ func Explain(w io.Writer, run *Run, ref image.Ref) error {
 		found = e.images(repo, ref)
 	}
 	e.pointingAt(ref)
+	e.attestations()
 	if err := e.w.Flush(); err != nil {
 		return err
 	}
@@ -62,6 +63,14 @@ func findRepository(p *planner.Plan, repo image.Repository) (*planner.Repository
 		}
 	}
 	return nil, nil
+}
+
+// attestations are part of every explanation: one may be why an image can go.
+func (e *explainer) attestations() {
+	for i := range e.run.Plan.Attestations {
+		a := &e.run.Plan.Attestations[i]
+		e.line(0, "Attested until "+date(a.Expires)+" to use no images: "+scope(&a.Attestation)+". Reason: "+a.Reason)
+	}
 }
 
 type explainer struct {

@@ -62,6 +62,7 @@ func finish(cmd *cli.Command) {
 	}
 	cmd.Flags = append(cmd.Flags, sharedFlags(false)...)
 	cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return err }
+	cmd.HideHelpCommand = true
 	wanted := strings.Fields(cmd.ArgsUsage)
 	action := cmd.Action
 	cmd.Action = func(c *cli.Context) error {

@@ -79,7 +79,6 @@ read · 130 interrupted.`),
 		// The exit code is run's to decide, and usage errors are errors like any other.
 		ExitErrHandler:         func(*cli.Context, error) {},
 		OnUsageError:           func(_ *cli.Context, err error, _ bool) error { return err },
-		HideHelpCommand:        true,
 		Suggest:                true,
 		UseShortOptionHandling: false,
 		Action: func(c *cli.Context) error {

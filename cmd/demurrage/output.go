@@ -39,19 +39,27 @@ func (s *session) coverage(run *report.Run) error {
 	return report.Coverage(s.stdout, run, report.TermOptions{Width: width, Color: color(s.c, s.stdout)})
 }
 
-// verdict turns a plan that is not complete into exit code 2.
+// verdict turns a plan that is not complete into exit code 2, and a run that could read nothing at all into 1.
 func verdict(run *report.Run, accept bool) error {
+	counts := map[image.CoverageStatus]int{}
+	for _, c := range run.Plan.Coverage {
+		counts[c.Status]++
+	}
+	if counts[image.CoverageOK] == 0 && counts[image.CoverageFailed] > 0 {
+		return fmt.Errorf("nothing could be read: all %d sources failed (run %s)", counts[image.CoverageFailed], run.ID)
+	}
 	blocked := run.Plan.Count.Blocked.Images
 	if accept || run.Plan.Complete && blocked == 0 {
 		return nil
 	}
-	failed := 0
-	for _, c := range run.Plan.Coverage {
-		if c.Status == image.CoverageFailed {
-			failed++
+	outside := 0
+	for _, g := range run.Plan.Gaps {
+		if g.Unscanned {
+			outside++
 		}
 	}
-	return &exitError{exitIncomplete, fmt.Sprintf("coverage is incomplete: %d sources could not be read, %d images are blocked (run %s)", failed, blocked, run.ID)}
+	return &exitError{exitIncomplete, fmt.Sprintf("coverage is incomplete: %d sources could not be read, %d accounts are not scanned, %d images are blocked (run %s)",
+		counts[image.CoverageFailed], outside, blocked, run.ID)}
 }
 
 // write shows a run on stdout.

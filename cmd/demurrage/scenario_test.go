@@ -367,7 +367,8 @@ func TestUnreadable(t *testing.T) {
 		{"ecr/paging/DescribeRepositories", tampered(accountA, cut("DescribeRepositories", "repositories", "nextToken")), "delete", "", "delete", "ecr", "DescribeRepositories"},
 		{"ecr/paging/DescribeImages", tampered(accountA, cut("DescribeImages", "imageDetails", "nextToken")), "", "blocked", "delete", "ecr", "DescribeImages"},
 		{"ecr/throttled/DescribeImages", faulty(accountB, "ecr", "DescribeImages", "ThrottlingException"), "delete", "delete", "", "ecr", "DescribeImages"},
-		{"ecr/denied/GetRepositoryPolicy", faulty(accountB, "ecr", "GetRepositoryPolicy", "AccessDeniedException"), "delete", "delete", "delete", "ecr", "GetRepositoryPolicy"},
+		{"ecr/denied/GetRepositoryPolicy", faulty(accountB, "ecr", "GetRepositoryPolicy", "AccessDeniedException"), "delete", "delete", "blocked", "ecr", "GetRepositoryPolicy"},
+		{"ecr/denied/GetRegistryPolicy", faulty(accountB, "ecr", "GetRegistryPolicy", "AccessDeniedException"), "delete", "delete", "blocked", "ecr", "GetRegistryPolicy"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -173,7 +173,7 @@ func (k *control) interfere(ctx context.Context, account, region string, svc *se
 				return &apiError{Code: "RequestTimeout", Message: "the client went away", Status: http.StatusRequestTimeout}
 			}
 		}
-		if f.Code != "" {
+		if f.Code != "" || f.Status != 0 {
 			return f.err(svc)
 		}
 	}
@@ -183,15 +183,28 @@ func (k *control) interfere(ctx context.Context, account, region string, svc *se
 	return nil
 }
 
+// err is the error of a fault. A status alone has the code that services give with it.
 func (f *Fault) err(svc *service) error {
-	status := f.Status
+	status, code := f.Status, f.Code
+	if code == "" {
+		switch {
+		case status == http.StatusServiceUnavailable:
+			code = "ServiceUnavailable"
+		case status >= 500:
+			code = "InternalFailure"
+		case status == http.StatusForbidden:
+			code = "AccessDeniedException"
+		default:
+			code = "ThrottlingException"
+		}
+	}
 	if status == 0 {
-		status = svc.statusOf(f.Code)
-		if strings.Contains(f.Code, "Internal") || strings.HasPrefix(f.Code, "ServiceUnavailable") {
+		status = svc.statusOf(code)
+		if strings.Contains(code, "Internal") || strings.HasPrefix(code, "ServiceUnavailable") {
 			status = http.StatusInternalServerError
 		}
 	}
-	return &apiError{Code: f.Code, Message: "simulated fault", Status: status}
+	return &apiError{Code: code, Message: "simulated fault", Status: status}
 }
 
 // bucketOf is the token bucket that an operation draws from: AWS's published rates, and low guesses for what is
@@ -340,8 +353,8 @@ func checkFaults(list []Fault) error {
 			return fmt.Errorf("fault %d: times and latency_ms cannot be negative", i)
 		case f.Status != 0 && (f.Status < 400 || f.Status > 599):
 			return fmt.Errorf("fault %d: status must be an error's", i)
-		case f.Code == "" && f.LatencyMS == 0:
-			return fmt.Errorf("fault %d: needs a code or a latency_ms", i)
+		case f.Code == "" && f.Status == 0 && f.LatencyMS == 0:
+			return fmt.Errorf("fault %d: needs a code, a status or a latency_ms", i)
 		}
 	}
 	return nil

@@ -102,6 +102,10 @@ func TestFaults(t *testing.T) {
 	_, err := iam.NewFromConfig(cfg).ListRoles(t.Context(), nil)
 	wantCode(t, err, "")
 
+	m.control("/_sim/faults", `[{"service": "iam", "status": 503}]`, http.StatusNoContent)
+	_, err = iam.NewFromConfig(m.as(accountA), func(o *iam.Options) { o.RetryMaxAttempts = 1 }).ListRoles(t.Context(), nil)
+	wantCode(t, err, "ServiceUnavailable")
+
 	m.SetFaults([]Fault{{LatencyMS: 60}})
 	start := time.Now()
 	wantCode(t, list(accountA), "")

@@ -65,7 +65,7 @@ func scanECR(ctx context.Context, w *work) {
 }
 
 func (s *ecrScan) scan(ctx context.Context) {
-	shared := s.registryShared(ctx)
+	shared, sharedErr := s.registryPolicy(ctx)
 	var repositories []image.Inventory
 	seen := make(map[string]bool) // a repository made between two pages shifts the second
 	complete := true
@@ -86,7 +86,10 @@ func (s *ecrScan) scan(ctx context.Context) {
 				Name:     strings.Clone(aws.ToString(r.RepositoryName)),
 			}}
 			seen[inv.Repository.Name] = true
-			inv.HasPolicy = shared
+			inv.HasPolicy, inv.Policy = shared != "" || sharedErr != nil, shared
+			if sharedErr != nil {
+				inv.Errors = append(inv.Errors, "GetRegistryPolicy: "+reason(sharedErr))
+			}
 			if r.CreatedAt != nil {
 				inv.CreatedAt = r.CreatedAt.UTC()
 			}
@@ -106,28 +109,28 @@ func (s *ecrScan) scan(ctx context.Context) {
 	}
 }
 
-// registryShared reports whether the registry's own policy may let others pull, which it can for all repositories at
-// once and without any policy of theirs. What it allows is not read but for the permissions that have nothing to do
-// with pulling: a policy for replication alone shares nothing.
+// registryPolicy gives the registry's own policy if it may let others pull, which it can for all repositories at once
+// and without any policy of theirs. What it allows is not read but for the permissions that have nothing to do with
+// pulling: a policy for replication alone shares nothing, and is left out.
 //
 // https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry-permissions.html
-func (s *ecrScan) registryShared(ctx context.Context) bool {
+func (s *ecrScan) registryPolicy(ctx context.Context) (string, error) {
 	out, err := s.repositories.GetRegistryPolicy(ctx, &ecr.GetRegistryPolicyInput{})
 	if errorCode(err) == (&types.RegistryPolicyNotFoundException{}).ErrorCode() {
-		return false
+		return "", nil
 	}
 	if err != nil {
 		s.fail("GetRegistryPolicy", "", err)
-		return true
+		return "", err
 	}
 	for _, action := range actionsOf(aws.ToString(out.PolicyText)) {
 		switch strings.ToLower(action) {
 		case "ecr:replicateimage", "ecr:createrepository", "ecr:batchimportupstreamimage":
 		default:
-			return true
+			return strings.Clone(aws.ToString(out.PolicyText)), nil
 		}
 	}
-	return false
+	return "", nil
 }
 
 // actionsOf lists the actions that the statements of a policy name. A statement that does not name any, or that
@@ -178,12 +181,13 @@ func (s *ecrScan) inventory(ctx context.Context, inv *image.Inventory) error {
 	policy, err := s.repositories.GetRepositoryPolicy(ctx, &ecr.GetRepositoryPolicyInput{RepositoryName: &name})
 	switch {
 	case err == nil:
-		inv.HasPolicy, inv.Policy = true, strings.Clone(aws.ToString(policy.PolicyText))
+		inv.HasPolicy, inv.Policy = true, strings.Clone(aws.ToString(policy.PolicyText))+inv.Policy
 	case repositoryGone(err):
 		return errDeleted
 	case errorCode(err) == (&types.RepositoryPolicyNotFoundException{}).ErrorCode():
 	default:
-		inv.HasPolicy = true // somebody else may be allowed to pull
+		inv.HasPolicy = true // somebody else may be allowed to pull, and nobody knows who
+		inv.Errors = append(inv.Errors, "GetRepositoryPolicy: "+reason(err))
 		s.fail("GetRepositoryPolicy", name, err)
 	}
 

@@ -36,8 +36,9 @@ func TestRegistryPolicy(t *testing.T) {
 			}
 			snap := w.scan()
 			wantOK(t, snap)
-			if inv := repositoryOf(t, snap, "app"); inv.HasPolicy != tt.shared {
-				t.Errorf("shared: %v", inv.HasPolicy)
+			inv := repositoryOf(t, snap, "app")
+			if inv.HasPolicy != tt.shared || strings.Contains(inv.Policy, "222222222222") != tt.shared {
+				t.Errorf("shared: %v, policy %s", inv.HasPolicy, inv.Policy)
 			}
 		})
 	}
