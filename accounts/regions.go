@@ -21,9 +21,9 @@ type DescribeRegionsAPI interface {
 
 // EnabledRegions lists the regions that are enabled in an account, sorted; those that are just being enabled or
 // disabled count, since things may still run there. Three ways are tried, since different companies allow different
-// ones: account management in the account's own session, EC2 there, and account management in the hub's session,
-// naming the account, which AWS allows only to the management account and to delegated administrators. A nil client
-// is left out. The error joins what all said, and no region is returned with it.
+// ones: account management in the account's own session, then in the hub's, naming the account, which AWS allows only to
+// the management account and to delegated administrators; and last EC2 in the account, which lists no region that is
+// just being disabled. A nil client is left out. The error joins what all said, and no region is returned with it.
 //
 // https://docs.aws.amazon.com/accounts/latest/reference/API_ListRegions.html
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRegions.html
@@ -34,8 +34,8 @@ func EnabledRegions(ctx context.Context, own account.ListRegionsAPIClient, compu
 		try  func() ([]string, error)
 	}{
 		{"ListRegions in its own session", func() ([]string, error) { return listRegions(ctx, own, nil) }},
-		{"DescribeRegions", func() ([]string, error) { return describeRegions(ctx, compute) }},
 		{"ListRegions in the hub's session", func() ([]string, error) { return listRegions(ctx, hub, &id) }},
+		{"DescribeRegions", func() ([]string, error) { return describeRegions(ctx, compute) }},
 	} {
 		regions, err := way.try()
 		if err == nil {

@@ -163,7 +163,9 @@ func (m *Merged) findGaps() {
 	}
 	for _, u := range m.unscanned {
 		m.known[u.Account] = true
-		if !m.vouched(u.Account, true) {
+		if i := m.vouches(u.Account); i >= 0 {
+			m.attested[i].Used++
+		} else {
 			m.gaps = append(m.gaps, Gap{Account: u.Account, Error: u.Why, Unscanned: true})
 		}
 	}
@@ -187,17 +189,12 @@ func (m *Merged) findGaps() {
 	}
 }
 
-// vouched reports whether an attestation of everything in an account stands in for the account, and counts it.
-func (m *Merged) vouched(account string, count bool) bool {
-	for i := range m.attested {
-		if a := &m.attested[i]; len(a.Regions) == 0 && len(a.Sources) == 0 && matchAny(a.Accounts, account) {
-			if count {
-				a.Used++
-			}
-			return true
-		}
-	}
-	return false
+// vouches is the place of the attestation of everything in an account that stands in for the account, -1 if there is
+// none.
+func (m *Merged) vouches(account string) int {
+	return slices.IndexFunc(m.attested, func(a Attested) bool {
+		return len(a.Regions) == 0 && len(a.Sources) == 0 && matchAny(a.Accounts, account)
+	})
 }
 
 func compareGaps(a, b Gap) int {
@@ -232,7 +229,7 @@ func Build(m *Merged, inventories iter.Seq2[image.Inventory, error]) (*Plan, err
 		Coverage:     m.coverage,
 		Gaps:         slices.Clone(m.gaps),
 		Unscanned:    m.unscanned,
-		Attestations: m.attested,
+		Attestations: slices.Clone(m.attested),
 	}
 	p.Repositories = func(yield func(*RepositoryPlan, error) bool) {
 		for inv, err := range inventories {
@@ -247,6 +244,7 @@ func Build(m *Merged, inventories iter.Seq2[image.Inventory, error]) (*Plan, err
 	}
 	seen := map[image.Repository]bool{}
 	own := ownGaps{}
+	vouched := map[string]bool{}
 	for inv, err := range inventories {
 		if err != nil {
 			return nil, err
@@ -256,6 +254,12 @@ func Build(m *Merged, inventories iter.Seq2[image.Inventory, error]) (*Plan, err
 		p.Count.Add(r.Count)
 		p.Broken = append(p.Broken, r.Broken...)
 		p.Summaries = append(p.Summaries, r.RepositorySummary)
+		for _, account := range r.gate.vouched {
+			if !vouched[account] {
+				vouched[account] = true
+				p.Attestations[m.vouches(account)].Used++
+			}
+		}
 		if r.Count.Blocked.Images > 0 {
 			p.Gaps = own.charge(p.Gaps, r)
 		}

@@ -93,13 +93,13 @@ func (j *judge) uses(repo image.Repository, p *RepositoryPlan, whole bool) {
 	if r == nil {
 		return
 	}
-	tagged := map[string]int{}
+	tagged := map[string]bool{}
 	for i := range j.images {
 		var uses []int
 		uses = append(uses, r.byDigest[j.images[i].Digest]...)
 		for _, tag := range j.images[i].Tags {
 			if byTag := r.byTag[tag]; len(byTag) > 0 {
-				tagged[tag] = i
+				tagged[tag] = true
 				uses = append(uses, byTag...)
 			}
 		}
@@ -111,10 +111,9 @@ func (j *judge) uses(repo image.Repository, p *RepositoryPlan, whole bool) {
 		}
 	}
 	for _, u := range r.all {
-		use := &j.m.uses[u]
-		if at, ok := tagged[use.Ref.Tag]; !use.Since.IsZero() && (!ok || j.images[at].PushedAt.After(use.Since)) {
+		if use := &j.m.uses[u]; !use.Since.IsZero() {
 			j.unknown = append(j.unknown, Reason{CoverageGap, "it runs since " + use.Since.UTC().Format(time.RFC3339) + " from tag " + use.Ref.Tag +
-				", which has moved since, and does not say which digest that was", use.Source, use.Account, use.Region, use.Resource})
+				", which may have moved since, and does not say which digest that was", use.Source, use.Account, use.Region, use.Resource})
 		}
 	}
 	if !whole {
@@ -122,7 +121,7 @@ func (j *judge) uses(repo image.Repository, p *RepositoryPlan, whole bool) {
 	}
 	for _, u := range r.all {
 		ref := &j.m.uses[u].Ref
-		_, found := tagged[ref.Tag]
+		found := tagged[ref.Tag]
 		if ref.Digest != "" { // what runs is the digest, whatever became of the tag
 			_, found = j.graph.Find(ref.Digest)
 		}
@@ -273,8 +272,7 @@ type gate struct {
 	reasons []Reason // for every image; shared between repositories
 	gaps    []int    // where they are gaps of the whole plan
 	own     []Gap    // and where only this repository shows them
-	hold    []bool   // images that may be held by an archived index; nil: none
-	held    []Reason // why
+	vouched []string // accounts that the policy names, nobody scans, and an attestation stands in for
 }
 
 var accountID = regexp.MustCompile(`\b[0-9]{12}\b`)
@@ -310,7 +308,11 @@ func (j *judge) gate(inv *image.Inventory) gate {
 	}
 	var strangers []string
 	for _, id := range accountID.FindAllString(inv.Policy, -1) {
-		if id != home.Account && !m.known[id] && !m.vouched(id, false) {
+		switch {
+		case id == home.Account || m.known[id]:
+		case m.vouches(id) >= 0:
+			g.vouched = insert(g.vouched, id)
+		default:
 			strangers = insert(strangers, id)
 		}
 	}
@@ -321,53 +323,33 @@ func (j *judge) gate(inv *image.Inventory) gate {
 	for _, r := range j.unknown {
 		own(Gap{Account: r.Account, Regions: []string{r.Region}, Sources: []string{r.Source}, Error: r.Resource + ": " + r.Detail}, r)
 	}
-	j.unreadable(&g, registry)
+	j.unreadable(own, registry)
 	return g
 }
 
-// unreadable blocks what an index could hold whose manifest nobody can read: any image of the repository. An archived
-// one cannot be pulled, so that nothing runs from it, but restored it would need its children: those are among the
-// untagged images that were pushed before it.
-func (j *judge) unreadable(g *gate, gap Gap) {
-	count, first, archived := 0, "", 0
-	var newest time.Time
+// unreadable blocks what an index could hold whose manifest nobody can read, be it archived: any image of the
+// repository.
+func (j *judge) unreadable(own func(Gap, ...Reason), gap Gap) {
+	count, first := 0, ""
 	for i := range j.images {
-		img := &j.images[i]
-		switch {
-		case img.Unreadable == "":
-		case img.Status == image.Archived:
-			archived++
-			newest = img.PushedAt // they are sorted by it
-		default:
+		if img := &j.images[i]; img.Unreadable != "" {
 			if count++; count == 1 {
 				first = string(img.Digest) + ": " + img.Unreadable
 			}
 		}
 	}
-	const what = "manifests that are or may be indexes cannot be read"
-	if count > 0 {
-		gap.Error = fmt.Sprintf("repository %s: %d %s", j.repository, count, what)
-		g.own = append(g.own, gap)
-		g.reasons = append(g.reasons, Reason{Code: UnreadableManifest, Detail: fmt.Sprintf("%d %s, the first: %s", count, what, first)})
+	if count == 0 {
 		return
 	}
-	if archived == 0 {
-		return
-	}
-	gap.Error = fmt.Sprintf("repository %s: %d archived %s", j.repository, archived, what)
-	g.own = append(g.own, gap)
-	g.held = []Reason{{Code: UnreadableManifest, Detail: "archived " + what + " until they are restored, and this may be one or be held by one"}}
-	g.hold = make([]bool, len(j.images))
-	for i := range j.images {
-		img := &j.images[i]
-		g.hold[i] = img.Status == image.Archived && img.Unreadable != "" || len(img.Tags) == 0 && !img.PushedAt.After(newest)
-	}
+	what := fmt.Sprintf("%d manifests that are or may be indexes cannot be read", count)
+	gap.Error = "repository " + j.repository + ": " + what
+	own(gap, Reason{Code: UnreadableManifest, Detail: what + ", the first: " + first})
 }
 
 // decide turns the fixed point into one decision an image.
 func (j *judge) decide(gate *gate) []Decision {
 	decisions := make([]Decision, len(j.images))
-	blocked := j.blocked(gate)
+	blocked := func(i int) bool { return !j.keep[i] && len(gate.reasons) > 0 }
 	for i := range j.images {
 		d := &decisions[i]
 		d.Image = &j.images[i]
@@ -384,13 +366,10 @@ func (j *judge) decide(gate *gate) []Decision {
 				}
 			}
 			d.Reasons = j.inherit(i, d.Reasons, ChildOfKept, ReferrerOfKept, func(parent int) bool { return j.keep[parent] })
-		case blocked[i]:
+		case blocked(i):
 			d.Action = Blocked
 			// What hangs on others shares their reasons: thousands of children must not each repeat hundreds of gaps.
-			d.Reasons = j.inherit(i, nil, ChildOfBlocked, ReferrerOfBlocked, func(parent int) bool { return blocked[parent] })
-			if len(d.Reasons) == 0 || gate.hold != nil && gate.hold[i] {
-				d.Reasons = append(d.Reasons, gate.held...)
-			}
+			d.Reasons = j.inherit(i, nil, ChildOfBlocked, ReferrerOfBlocked, blocked)
 			if j.graph.IsRoot(i) {
 				d.Reasons = append(slices.Clip(gate.reasons), d.Reasons...) // shared, as long as there are no others
 			}
@@ -400,30 +379,6 @@ func (j *judge) decide(gate *gate) []Decision {
 		}
 	}
 	return decisions
-}
-
-// blocked marks what the gate holds back: everything that nothing keeps, or, where it is about single images, those and
-// all that hangs on them.
-func (j *judge) blocked(gate *gate) []bool {
-	blocked := make([]bool, len(j.images))
-	var queue []int
-	for i := range j.images {
-		if !j.keep[i] && (len(gate.reasons) > 0 || gate.hold != nil && gate.hold[i]) {
-			blocked[i] = true
-			queue = append(queue, i)
-		}
-	}
-	for len(queue) > 0 {
-		i := queue[len(queue)-1]
-		queue = queue[:len(queue)-1]
-		for _, e := range j.graph.Down(i) {
-			if !blocked[e.To] && !j.keep[e.To] {
-				blocked[e.To] = true
-				queue = append(queue, e.To)
-			}
-		}
-	}
-	return blocked
 }
 
 // inherit adds the reasons that an image has from those it hangs on.

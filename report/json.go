@@ -29,6 +29,9 @@ func JSON(w io.Writer, run *Run, all bool) error {
 	j.field("run_id", run.ID)
 	j.field("config_sha256", run.ConfigSHA256)
 	j.field("generated_at", run.GeneratedAt.UTC())
+	if run.WhatIf {
+		j.field("what_if", true)
+	}
 	j.field("complete", p.Complete)
 	j.list("coverage")
 	for i := range p.Coverage {

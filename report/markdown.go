@@ -23,6 +23,10 @@ func Markdown(w io.Writer, run *Run) error {
 	m.gaps(f)
 	m.attestations()
 	m.broken(f)
+	if run.WhatIf {
+		m.line("")
+		m.line("What if: ages are counted from ", date(run.GeneratedAt), ", not from when the run was made.")
+	}
 	return m.w.Flush()
 }
 

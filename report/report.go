@@ -17,8 +17,9 @@ type Run struct {
 	Plan         *planner.Plan
 	ID           string
 	ConfigSHA256 string
-	Version      string // of demurrage
-	GeneratedAt  time.Time
+	Version      string             // of demurrage
+	GeneratedAt  time.Time          // what ages are counted from
+	WhatIf       bool               // GeneratedAt is not when the run was made (--now): nothing may be deleted by such a plan
 	Accounts     map[string]Account // by id; an account that is missing has no name
 	Prices       cost.Prices
 	Hints        []string // commands to go on with, shown last on the terminal

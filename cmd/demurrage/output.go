@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"demurrage/internal/image"
 	"demurrage/report"
@@ -67,6 +68,9 @@ func (s *session) write(run *report.Run, format report.Format, all bool) error {
 	if format == report.FormatTable {
 		width, _ := terminal(s.stdout)
 		return report.Table(s.stdout, run, report.TermOptions{Width: width, Color: color(s.c, s.stdout), All: all})
+	}
+	if run.WhatIf && !sharedBool(s.c, "quiet") { // a table says so itself
+		fmt.Fprintln(s.stderr, "what if: ages are counted from", run.GeneratedAt.Format(time.RFC3339))
 	}
 	return writeFormat(s.stdout, run, format, all, "")
 }

@@ -97,6 +97,9 @@ func (s *session) begin(ctx context.Context, p *assume.Provider, roster *account
 			if age := time.Since(run.StartedAt); age > resumeLimit {
 				return run, nil, fmt.Errorf("run %s cannot be resumed: it is %s old, and what it saw may have changed; scan anew", run.ID, age.Round(time.Minute))
 			}
+			if joined := strangers(roster, run); joined != "" {
+				return run, nil, fmt.Errorf("run %s cannot be resumed: account %s has joined since, and it does not know of it; scan anew", run.ID, joined)
+			}
 			done, err := s.store.Done(ctx, run.ID)
 			return run, done, err
 		}
@@ -115,6 +118,25 @@ func (s *session) begin(ctx context.Context, p *assume.Provider, roster *account
 	}
 	run, err = s.store.Begin(ctx, run)
 	return run, nil, err
+}
+
+// strangers is the first account that a run does not know of, "" if it knows all.
+func strangers(roster *accounts.Roster, run store.Run) string {
+	known := map[string]bool{}
+	for _, a := range slices.Concat(run.Accounts, run.Unscanned) {
+		known[a.ID] = true
+	}
+	for _, a := range roster.Accounts {
+		if !known[a.ID] {
+			return a.ID
+		}
+	}
+	for _, u := range roster.Unscanned {
+		if !known[u.Account] {
+			return u.Account
+		}
+	}
+	return ""
 }
 
 // resumeLimit is how old an interrupted run may be: what it has seen of some targets is not seen again.

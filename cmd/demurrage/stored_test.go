@@ -2,9 +2,13 @@ package main
 
 import (
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"demurrage/internal/orgsim"
 	"demurrage/internal/scan"
 )
 
@@ -53,6 +57,12 @@ func TestWhatIfIsSaid(t *testing.T) {
 			t.Errorf("%v: %s", args, o.stdout)
 		}
 	}
+	if o := w.must(0, "plan", "--run", plan.RunID, "--format", "json"); !strings.Contains(o.stdout, `"what_if": true`) && !strings.Contains(o.stdout, `"what_if":true`) {
+		t.Errorf("JSON: %s", o.stdout)
+	}
+	if o := w.must(0, "plan", "--run", plan.RunID, "--format", "markdown"); !strings.Contains(o.stdout, "What if: ages are counted from 2040-01-01") {
+		t.Errorf("Markdown: %s", o.stdout)
+	}
 	if o := w.must(0, "plan"); strings.Contains(o.stdout, "Ages are counted") {
 		t.Errorf("stdout: %s", o.stdout)
 	}
@@ -77,4 +87,60 @@ func TestRunAndResume(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, virginia)
 	w.must(1, "plan", "--run", "20261120T224303Z-4f2a", "--resume")
+}
+
+// unfinish makes a stored run look interrupted, at a time of choice.
+func (w *world) unfinish(id string, started time.Time) {
+	w.Helper()
+	file := filepath.Join(w.dir, "demurrage-data", "runs", id, "run.json")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		w.Fatalf("%v", err)
+	}
+	b = regexp.MustCompile(`(?m)^ *"finished_at".*\n`).ReplaceAll(b, nil)
+	b = regexp.MustCompile(`"started_at": "[^"]*"`).ReplaceAll(b, []byte(`"started_at": "`+started.UTC().Format(time.RFC3339)+`"`))
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		w.Fatalf("%v", err)
+	}
+}
+
+// TestOldRunIsNotResumed: what it saw is not seen again (RUN2).
+func TestOldRunIsNotResumed(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	p.unfinish(p.plan(0).RunID, time.Now().Add(-resumeLimit-time.Minute))
+	if o := p.must(1, "plan", "--resume"); !strings.Contains(o.stderr, "scan anew") {
+		t.Errorf("stderr: %s", o.stderr)
+	}
+}
+
+// TestOnlyTheLastRunIsResumed, not one that a finished run has overtaken (RUN7).
+func TestOnlyTheLastRunIsResumed(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	old := p.plan(0).RunID
+	time.Sleep(1100 * time.Millisecond) // ids sort by the second
+	p.plan(0)
+	p.unfinish(old, time.Now())
+	if got := p.plan(0, "--resume").RunID; got == old {
+		t.Error("it was resumed")
+	}
+}
+
+// TestResumeKnowsWhoJoined: an account that joined the organization since the interrupted run began is in none of its
+// targets, and nothing would say so.
+func TestResumeKnowsWhoJoined(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	p.hub = orgsim.ManagementAccount
+	p.role(accountHub, p.hub)
+	p.trust(accountA, p.hub, externalID)
+	p.trust(accountB, p.hub, externalID)
+	p.config(strings.Replace(worldConfig, "[scan]", "[organization]\ndiscover = true\n\n[scan]", 1))
+	id := p.plan(0).RunID
+	p.unfinish(id, time.Now())
+	p.AddAccount("555555555555", "new")
+	if o := p.must(1, "plan", "--resume"); !strings.Contains(o.stderr, "555555555555 has joined") {
+		t.Errorf("stderr: %s", o.stderr)
+	}
 }

@@ -14,8 +14,8 @@ type Use struct {
 	Resource string `json:"resource"`         // ARN
 	Detail   string `json:"detail,omitempty"` // why, in words: "container app, deployment PRIMARY"
 	Live     bool   `json:"live,omitempty"`   // something runs or will be started from it; otherwise it is kept for a rollback
-	// Since is set where something runs from a tag and does not say which digest that was: the time at which it
-	// resolved the tag. If the tag has moved since, nobody knows what runs.
+	// Since is set where something runs from a tag and does not say which digest that was: the time from which on it
+	// does. The tag may have moved since, to a newer image or back to an older one, so nobody knows what runs.
 	Since time.Time `json:"since,omitzero"`
 }
 

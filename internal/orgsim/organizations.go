@@ -68,14 +68,15 @@ func (s *Server) addAccount(id, name, email, roleName string, now time.Time) *ac
 	if email == "" {
 		email = id + "@example.com"
 	}
-	a := &account{
-		id: id, s: s, regions: make(map[string]*region),
-		member: membership{
-			name: name, email: email, parent: rootID, joined: now, created: id != ManagementAccount,
-			state: types.AccountStateActive,
-		},
+	a := s.accounts[id]
+	if a == nil {
+		a = &account{id: id, s: s, regions: make(map[string]*region)}
+		s.accounts[id] = a
 	}
-	s.accounts[id] = a
+	a.member = membership{
+		name: name, email: email, parent: rootID, joined: now, created: id != ManagementAccount,
+		state: types.AccountStateActive,
+	}
 	s.org.order = append(s.org.order, id)
 	if id == ManagementAccount {
 		return a

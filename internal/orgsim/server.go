@@ -61,7 +61,8 @@ func (s *Server) LimitRegions(names ...string) {
 }
 
 // AddAccount adds a member account with a chosen id under the root of the organization: for seeds and tests,
-// since CreateAccount chooses the id itself. It does nothing if the account exists.
+// since CreateAccount chooses the id itself. It does nothing if the account is a member; one that was used before joins
+// with all it holds.
 func (s *Server) AddAccount(id, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -305,4 +305,10 @@ func TestAccountOutsideOfTheOrganization(t *testing.T) {
 	if err != nil || slices.ContainsFunc(out.Accounts, func(a orgtypes.Account) bool { return *a.Id == stranger }) {
 		t.Errorf("accounts: %+v %v", out, err)
 	}
+	// Once it joins, it has what it had.
+	strangerRole := m.makeRole(stranger, "kept", trust("", ManagementAccount), "")
+	m.AddAccount(stranger, "joined")
+	if _, err := m.stsAs(m.as(ManagementAccount)).AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: &strangerRole, RoleSessionName: aws.String("test")}); err != nil {
+		t.Error(err)
+	}
 }

@@ -73,9 +73,9 @@ func (s *ecsScan) task(t *types.Task) {
 			detail += ", stopped"
 		}
 		use := image.Use{Source: "ecs-task", Resource: arn, Detail: detail, Live: live}
-		if live && aws.ToString(c.ImageDigest) == "" && t.CreatedAt != nil {
-			// It is being pulled, or the agent is too old to tell.
-			use.Since = t.CreatedAt.UTC()
+		if live && aws.ToString(c.ImageDigest) == "" && t.StartedAt != nil {
+			// The agent is too old to tell. What has not started yet is still to resolve its tag.
+			use.Since = t.StartedAt.UTC()
 		}
 		s.run(container{
 			use: use, op: "DescribeTasks", definition: definition, name: aws.ToString(c.Name), digest: aws.ToString(c.ImageDigest),

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"encoding/json"
+	"log/slog"
 	"slices"
 	"testing"
 
@@ -160,4 +161,29 @@ func TestLambdaFailures(t *testing.T) {
 	wantOK(t, w.scanKeeping(0)) // deleted meanwhile
 	w.SetFaults([]orgsim.Fault{{Operation: "GetFunction", Code: "ServiceException", Status: 500}})
 	wantFailed(t, w.scanKeeping(0), "lambda", "GetFunction", "function:f:$LATEST", "ServiceException")
+}
+
+func prod(t *testing.T, c *lambda.Client, version string) {
+	must(c.CreateAlias(t.Context(), &lambda.CreateAliasInput{FunctionName: aws.String("f"), Name: aws.String("prod"), FunctionVersion: &version}))(t)
+}
+
+// TestAliasOfAVersionPublishedSince: the list of versions is older than that of aliases (L3).
+func TestAliasOfAVersionPublishedSince(t *testing.T) {
+	w, c, d := lambdaWorld(t)
+	prod(t, c, "2")
+	s := &lambdaScan{work: &work{Target: Target{Account: accountA, Region: tokyo}, opts: &Options{}, log: slog.New(slog.DiscardHandler)}, api: c, known: map[string]lambdaCode{}}
+	arn := "arn:aws:lambda:" + tokyo + ":" + accountA + ":function:f:"
+	s.function(t.Context(), "f", []lambdaVersion{{arn: arn + latest, function: "f", version: latest}})
+	if !slices.ContainsFunc(s.found, func(u image.Use) bool { return u.Ref.Digest == image.Digest(d[1]) && u.Live && u.Resource == arn+"2" }) {
+		t.Errorf("found %v, errors %v", s.found, s.errs)
+	}
+	_ = w
+}
+
+// TestAliasedVersionThatIsNotFound was not just deleted: an alias still points at it (L4).
+func TestAliasedVersionThatIsNotFound(t *testing.T) {
+	w, c, _ := lambdaWorld(t)
+	prod(t, c, "1")
+	w.SetFaults([]orgsim.Fault{{Operation: "GetFunction", Code: "ResourceNotFoundException", Status: 404}})
+	wantFailed(t, w.scanKeeping(0), "lambda", "GetFunction", "function:f:1", "ResourceNotFoundException")
 }

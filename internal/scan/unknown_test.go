@@ -108,6 +108,7 @@ func TestTaskWithoutDigest(t *testing.T) {
 	}{
 		{"running, with its digest", func(_, _ map[string]any) {}, false},
 		{"running, without", func(_, c map[string]any) { delete(c, "imageDigest") }, true},
+		{"being pulled, without", func(task, c map[string]any) { delete(c, "imageDigest"); delete(task, "startedAt") }, false},
 		{"stopped, without", func(task, c map[string]any) { delete(c, "imageDigest"); task["lastStatus"] = "STOPPED" }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -191,6 +192,31 @@ func TestDeletedDefinition(t *testing.T) {
 			} else {
 				wantOK(t, snap)
 			}
+		})
+	}
+}
+
+// TestDeletedDefinitionOfASilentTask: a task without containers (T2), or whose container tells a digest but no image (T4), has told nothing.
+func TestDeletedDefinitionOfASilentTask(t *testing.T) {
+	for name, change := range map[string]func(task map[string]any){
+		"no containers": func(task map[string]any) { task["containers"] = []any{} },
+		"no image":      func(task map[string]any) { delete(task["containers"].([]any)[0].(map[string]any), "image") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, ref, _ := ecsWorld(t)
+			definition := w.register("job", ref)
+			w.task("main", definition)
+			must(w.ecs().DeregisterTaskDefinition(t.Context(), &ecs.DeregisterTaskDefinitionInput{TaskDefinition: aws.String(definition)}))(t)
+			w.tamper(func(op string, _ []byte) *tamper {
+				switch op {
+				case "DescribeTaskDefinition":
+					return &tamper{code: "ClientException"}
+				case "DescribeTasks":
+					return &tamper{change: edit(func(m map[string]any) { change(m["tasks"].([]any)[0].(map[string]any)) })}
+				}
+				return nil
+			})
+			wantFailed(t, w.scan(), "ecs", "DescribeTaskDefinition", "ClientException")
 		})
 	}
 }
