@@ -104,6 +104,8 @@ type world struct {
 	mu      sync.Mutex
 	callers map[string]string // access keys of sessions -> their accounts
 	hook    func(op string, r *http.Request, body []byte) *tamper
+
+	hooks sync.Mutex // around a hook and what it returns
 }
 
 // tamper replaces an answer, or changes it.
@@ -156,7 +158,9 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	w.hooks.Lock() // hooks keep count in plain variables
 	tm := hook(op, r, body)
+	w.hooks.Unlock()
 	switch {
 	case tm == nil:
 		w.Server.ServeHTTP(rw, r)
@@ -172,7 +176,9 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		if err := json.Unmarshal(rec.Body.Bytes(), &answer); err != nil {
 			panic(err)
 		}
+		w.hooks.Lock()
 		tm.change(answer)
+		w.hooks.Unlock()
 		out, _ := json.Marshal(answer)
 		maps.Copy(rw.Header(), rec.Header())
 		rw.Header().Set("Content-Length", fmt.Sprint(len(out)))

@@ -44,6 +44,8 @@ type world struct {
 	mem  *memoryCache
 	mu   sync.Mutex
 	hook func(op string, body []byte) *tamper
+
+	hooks sync.Mutex // around a hook and what it returns
 }
 
 // tamper replaces an answer, or changes it.
@@ -85,7 +87,9 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	w.hooks.Lock() // hooks keep count in plain variables
 	tm := hook(op, body)
+	w.hooks.Unlock()
 	if tm == nil {
 		w.Server.ServeHTTP(rw, r)
 		return
@@ -103,7 +107,9 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.Server.ServeHTTP(rec, r)
 	answer := rec.Body.Bytes()
 	if tm.change != nil {
+		w.hooks.Lock()
 		answer = tm.change(answer)
+		w.hooks.Unlock()
 	}
 	maps.Copy(rw.Header(), rec.Header())
 	rw.Header().Set("Content-Length", fmt.Sprint(len(answer)))
