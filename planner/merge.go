@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +34,6 @@ type Merged struct {
 	gaps         []Gap
 	gapsOf       map[string][]int         // account -> the gaps that are about its workloads
 	everyGap     []int                    // all gaps that are about workloads
-	reasons      []Reason                 // of the gaps
 	reasonsOf    map[string][]Reason      // of gapsOf
 	everyReason  []Reason                 // of everyGap
 	known        map[string]bool          // accounts that are scanned, or known not to be
@@ -172,7 +170,6 @@ func (m *Merged) findGaps() {
 	slices.SortFunc(m.gaps, compareGaps)
 	for i := range m.gaps {
 		g := &m.gaps[i]
-		m.reasons = append(m.reasons, g.reason())
 		if slices.Contains(g.Sources, image.SourceECR) {
 			for _, region := range g.Regions {
 				r := image.Registry{Account: g.Account, Region: region}
@@ -183,9 +180,10 @@ func (m *Merged) findGaps() {
 			}
 		}
 		m.gapsOf[g.Account] = append(m.gapsOf[g.Account], i)
-		m.reasonsOf[g.Account] = append(m.reasonsOf[g.Account], m.reasons[i])
+		reason := g.reason()
+		m.reasonsOf[g.Account] = append(m.reasonsOf[g.Account], reason)
 		m.everyGap = append(m.everyGap, i)
-		m.everyReason = append(m.everyReason, m.reasons[i])
+		m.everyReason = append(m.everyReason, reason)
 	}
 }
 
@@ -309,13 +307,4 @@ func (o ownGaps) charge(gaps []Gap, r *RepositoryPlan) []Gap {
 		}
 	}
 	return gaps
-}
-
-// Accounts lists the accounts that the coverage speaks of, sorted.
-func (p *Plan) Accounts() []string {
-	set := map[string]bool{}
-	for _, c := range p.Coverage {
-		set[c.Account] = true
-	}
-	return slices.Sorted(maps.Keys(set))
 }

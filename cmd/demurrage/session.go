@@ -136,7 +136,8 @@ func (s *session) planOf(ctx context.Context, id string) (*report.Run, error) {
 	}
 	hints := []string{lookedAt()}
 	now := run.StartedAt.Truncate(time.Second)
-	if whatIf := cmp.Or(s.whatIf, run.Now); !whatIf.IsZero() {
+	whatIf := cmp.Or(s.whatIf, run.Now)
+	if !whatIf.IsZero() {
 		now = whatIf
 		hints = append(hints, "Ages are counted from "+now.Format(time.RFC3339)+" (--now), while the run saw what there was at "+run.StartedAt.Format(time.RFC3339)+".")
 	}
@@ -148,7 +149,7 @@ func (s *session) planOf(ctx context.Context, id string) (*report.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &report.Run{Plan: plan, WhatIf: !cmp.Or(s.whatIf, run.Now).IsZero(), ID: id, ConfigSHA256: s.config.SHA256, Version: version, GeneratedAt: now, Prices: cost.List(),
+	r := &report.Run{Plan: plan, WhatIf: !whatIf.IsZero(), ID: id, ConfigSHA256: s.config.SHA256, Version: version, GeneratedAt: now, Prices: cost.List(),
 		Accounts: map[string]report.Account{}, Hints: hints}
 	for _, a := range slices.Concat(run.Accounts, run.Unscanned) {
 		r.Accounts[a.ID] = report.Account{ID: a.ID, Name: a.Name, Owner: a.Owner, CostCenter: a.CostCenter, OU: a.OU, Tags: a.Tags}
