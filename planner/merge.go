@@ -2,10 +2,11 @@ package planner
 
 import (
 	"cmp"
-	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"demurrage/internal/image"
@@ -19,6 +20,11 @@ type Usage struct {
 	// Expected are the sources that the run meant to look at (account, region and source of each). One without an
 	// entry in Coverage was not looked at: it failed.
 	Expected []image.Coverage
+
+	Mirrors      []image.Mirror
+	Trusts       map[string][]string // account -> the trust policies of its roles that admit others
+	Organization Organization
+	Notes        []image.Note
 }
 
 // Merged is the use of all targets, joined on the registries it points at, with what could not be looked at.
@@ -32,11 +38,17 @@ type Merged struct {
 	attested     []Attested
 	unscanned    []Unscanned
 	gaps         []Gap
-	gapsOf       map[string][]int         // account -> the gaps that are about its workloads
+	notes        []image.Note
+	mirrors      map[image.Registry][]*image.Mirror // by upstream
+	assumers     map[string]access                  // account -> who may assume a role there
+	members      map[string]*Member
+	organization Organization
+	gapsOf       map[string][]int         // account -> the gaps that are about its workloads; "*": those that may be about any
 	everyGap     []int                    // all gaps that are about workloads
-	reasonsOf    map[string][]Reason      // of gapsOf
-	everyReason  []Reason                 // of everyGap
+	trustGaps    map[string][]int         // account -> the gaps in who may assume its roles
 	known        map[string]bool          // accounts that are scanned, or known not to be
+	roleGaps     map[string][]int         // account -> the gaps in what may assume a role there; see assumable
+	consumers    sync.Map                 // of consumersOf, by what they follow from
 	registryGaps map[image.Registry][]int // gaps in the reading of a registry itself
 	whole        map[image.Registry]bool  // registries whose repositories are all known
 }
@@ -56,14 +68,34 @@ func Merge(rules Rules, now time.Time, usage Usage) *Merged {
 		byRepository: map[image.Repository]*repositoryUses{},
 		coverage:     slices.Clone(usage.Coverage),
 		unscanned:    slices.Clone(usage.Unscanned),
+		notes:        slices.Clone(usage.Notes),
+		mirrors:      map[image.Registry][]*image.Mirror{},
+		assumers:     map[string]access{},
+		organization: usage.Organization,
+		members:      map[string]*Member{},
 		gapsOf:       map[string][]int{},
-		reasonsOf:    map[string][]Reason{},
+		trustGaps:    map[string][]int{},
 		known:        map[string]bool{},
+		roleGaps:     map[string][]int{},
 		registryGaps: map[image.Registry][]int{},
 		whole:        map[image.Registry]bool{},
 	}
+	m.mirror(usage.Mirrors)
 	slices.SortFunc(m.uses, image.CompareUses)
 	m.uses = slices.Compact(m.uses)
+	slices.SortFunc(m.notes, image.CompareNotes)
+	m.notes = slices.Compact(m.notes)
+	for account, trusts := range usage.Trusts {
+		var a access
+		for _, trust := range trusts {
+			a.add(assumers(trust))
+		}
+		m.assumers[account] = a
+	}
+	for i := range m.organization.Members {
+		member := &m.organization.Members[i]
+		m.members[member.Account] = member
+	}
 	m.missing(usage.Expected)
 	slices.SortFunc(m.coverage, func(a, b image.Coverage) int {
 		return cmp.Or(image.CompareCoverage(a, b), cmp.Compare(a.Error, b.Error))
@@ -85,7 +117,41 @@ func Merge(rules Rules, now time.Time, usage Usage) *Merged {
 	}
 	m.attest()
 	m.findGaps()
+	m.assumable()
 	return m
+}
+
+// mirror adds, for every use of an image of a pull-through cache, the use of the image that the cache takes it from, and
+// so on where that is a cache itself.
+func (m *Merged) mirror(mirrors []image.Mirror) {
+	const hops = 8 // caches of caches; a ring of them ends here
+	byCache := map[image.Registry][]*image.Mirror{}
+	for i := range mirrors {
+		mirror := &mirrors[i]
+		byCache[mirror.Cache] = append(byCache[mirror.Cache], mirror)
+		m.mirrors[mirror.Upstream] = append(m.mirrors[mirror.Upstream], mirror)
+	}
+	uses := m.uses
+	for range hops {
+		var through []image.Use
+		for i := range uses {
+			for _, mirror := range byCache[uses[i].Ref.Repository.Registry] {
+				source, ok := mirror.Source(uses[i].Ref.Repository)
+				if !ok {
+					continue
+				}
+				use := uses[i]
+				use.Through = use.Ref.Repository.String()
+				use.Ref.Repository = source
+				through = append(through, use)
+			}
+		}
+		if len(through) == 0 {
+			return
+		}
+		m.uses = append(m.uses, through...)
+		uses = through
+	}
 }
 
 // missing adds a failure for each source that nothing is known about: the run was interrupted, or its data is lost.
@@ -170,20 +236,24 @@ func (m *Merged) findGaps() {
 	slices.SortFunc(m.gaps, compareGaps)
 	for i := range m.gaps {
 		g := &m.gaps[i]
-		if slices.Contains(g.Sources, image.SourceECR) {
-			for _, region := range g.Regions {
-				r := image.Registry{Account: g.Account, Region: region}
-				m.registryGaps[r] = append(m.registryGaps[r], i)
-			}
-			if len(g.Sources) == 1 {
-				continue // it says nothing about who uses images
+		use := g.Unscanned
+		for _, source := range g.Sources {
+			switch source {
+			case image.SourceECR:
+				for _, region := range g.Regions {
+					r := image.Registry{Account: g.Account, Region: region}
+					m.registryGaps[r] = append(m.registryGaps[r], i)
+				}
+			case image.SourceIAM:
+				m.trustGaps[g.Account] = append(m.trustGaps[g.Account], i)
+			default:
+				use = true
 			}
 		}
-		m.gapsOf[g.Account] = append(m.gapsOf[g.Account], i)
-		reason := g.reason()
-		m.reasonsOf[g.Account] = append(m.reasonsOf[g.Account], reason)
-		m.everyGap = append(m.everyGap, i)
-		m.everyReason = append(m.everyReason, reason)
+		if use { // the others say nothing about who uses images
+			m.gapsOf[g.Account] = append(m.gapsOf[g.Account], i)
+			m.everyGap = append(m.everyGap, i)
+		}
 	}
 }
 
@@ -200,6 +270,8 @@ func compareGaps(a, b Gap) int {
 		slices.Compare(a.Sources, b.Sources))
 }
 
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
 // insert adds to a sorted list what is not in it yet.
 func insert(list []string, s string) []string {
 	i, found := slices.BinarySearch(list, s)
@@ -212,8 +284,14 @@ func insert(list []string, s string) []string {
 // reason is a gap as the reason of a blocked image.
 func (g *Gap) reason() Reason {
 	if g.Unscanned {
-		return Reason{Code: UnscannedConsumer, Account: g.Account,
-			Detail: fmt.Sprintf("account %s could pull from this repository and is not scanned: %s", g.Account, g.Error)}
+		who := "account " + g.Account
+		switch {
+		case g.Account == anyAccount:
+			who = "any account of AWS"
+		case !image.ValidAccount(g.Account):
+			who = "organization " + g.Account
+		}
+		return Reason{Code: UnscannedConsumer, Account: g.Account, Detail: who + " could pull from this repository and is not scanned: " + g.Error}
 	}
 	return Reason{Code: CoverageGap, Account: g.Account, Source: strings.Join(g.Sources, ","), Region: strings.Join(g.Regions, ","), Detail: g.Error}
 }
@@ -228,6 +306,7 @@ func Build(m *Merged, inventories iter.Seq2[image.Inventory, error]) (*Plan, err
 		Gaps:         slices.Clone(m.gaps),
 		Unscanned:    m.unscanned,
 		Attestations: slices.Clone(m.attested),
+		Notes:        m.notes,
 	}
 	p.Repositories = func(yield func(*RepositoryPlan, error) bool) {
 		for inv, err := range inventories {
@@ -265,7 +344,9 @@ func Build(m *Merged, inventories iter.Seq2[image.Inventory, error]) (*Plan, err
 	for repo, uses := range m.byRepository {
 		if !seen[repo] && m.whole[repo.Registry] {
 			for _, i := range uses.all {
-				p.Broken = append(p.Broken, m.uses[i])
+				if m.uses[i].Through == "" { // the cache may have it still
+					p.Broken = append(p.Broken, m.uses[i])
+				}
 			}
 		}
 	}

@@ -162,6 +162,7 @@ type Plan struct {
 	Unscanned    []Unscanned
 	Attestations []Attested
 	Broken       []image.Use // live before latent
+	Notes        []image.Note
 	Count        Count
 	Summaries    []RepositorySummary // by account, region, name
 

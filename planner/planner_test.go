@@ -342,7 +342,7 @@ func TestAttestedStrangerCounts(t *testing.T) {
 	var inventories []*image.Inventory
 	for _, name := range []string{"a", "b"} {
 		inv := repository(img(name, 50*day))
-		inv.Repository.Name, inv.HasPolicy, inv.Policy = name, true, "222222222222"
+		inv.Repository.Name, inv.HasPolicy, inv.Policy = name, true, lets("222222222222")
 		inventories = append(inventories, inv)
 	}
 	p, err := Build(Merge(r, now, Usage{Coverage: ok(home.Account)}), seq(inventories...))
@@ -427,7 +427,7 @@ func TestReasonsOfOneRepositoryStayThere(t *testing.T) {
 	m := Merge(rules(rule), now, Usage{Coverage: coverage})
 	plan := func(stranger string) *RepositoryPlan {
 		inv := repository(img("a", 50*day))
-		inv.HasPolicy, inv.Policy = true, stranger
+		inv.HasPolicy, inv.Policy = true, lets("222222222222", stranger)
 		return m.Repository(inv)
 	}
 	p := plan(x)
@@ -464,7 +464,7 @@ func TestWhatTwoGapsBlockNeitherUnblocks(t *testing.T) {
 
 func TestPolicyNamesAnUnscannedAccount(t *testing.T) {
 	inv := repository(img("a", 50*day))
-	inv.HasPolicy, inv.Policy = true, "222222222222"
+	inv.HasPolicy, inv.Policy = true, lets("222222222222")
 	m := Merge(rules(rule), now, Usage{Coverage: ok(home.Account), Unscanned: []Unscanned{{Account: "222222222222", Why: "excluded"}}})
 	p, err := Build(m, seq(inv))
 	if err != nil || len(p.Gaps) != 1 || p.Gaps[0].Unblocks != p.Count.Blocked {

@@ -2,7 +2,6 @@ package planner
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -111,7 +110,11 @@ func (j *judge) uses(repo image.Repository, p *RepositoryPlan, whole bool) {
 		}
 	}
 	for _, u := range r.all {
-		if use := &j.m.uses[u]; !use.Since.IsZero() {
+		use := &j.m.uses[u]
+		if use.Unknown != "" {
+			j.unknown = append(j.unknown, Reason{CoverageGap, use.Unknown + ", so that any image of the repository may be meant", use.Source, use.Account, use.Region, use.Resource})
+		}
+		if !use.Since.IsZero() {
 			j.unknown = append(j.unknown, Reason{CoverageGap, "it runs since " + use.Since.UTC().Format(time.RFC3339) + " from tag " + use.Ref.Tag +
 				", which may have moved since, and does not say which digest that was", use.Source, use.Account, use.Region, use.Resource})
 		}
@@ -120,12 +123,13 @@ func (j *judge) uses(repo image.Repository, p *RepositoryPlan, whole bool) {
 		return
 	}
 	for _, u := range r.all {
-		ref := &j.m.uses[u].Ref
+		use := &j.m.uses[u]
+		ref := &use.Ref
 		found := tagged[ref.Tag]
 		if ref.Digest != "" { // what runs is the digest, whatever became of the tag
 			_, found = j.graph.Find(ref.Digest)
 		}
-		if !found {
+		if !found && use.Through == "" && (ref.Tag != "" || ref.Digest != "") {
 			p.Broken = append(p.Broken, j.m.uses[u])
 		}
 	}
@@ -138,6 +142,9 @@ func useDetail(u *image.Use) string {
 		how = "as " + u.Ref.Tag + "@" + string(u.Ref.Digest)
 	case u.Ref.Digest != "":
 		how = "by digest"
+	}
+	if u.Through != "" {
+		how += ", pulled through the cache " + u.Through
 	}
 	if u.Detail == "" {
 		return how
@@ -275,18 +282,12 @@ type gate struct {
 	vouched []string // accounts that the policy names, nobody scans, and an attestation stands in for
 }
 
-var accountID = regexp.MustCompile(`\b[0-9]{12}\b`)
-
-// gate finds what could hide a use of an image of the repository. An account's workloads can pull from its own
-// registries; those of any account can pull from a repository that has a policy at all (what the policy says is not
-// read yet, so it counts as "could", but for the accounts that it names).
+// gate finds what could hide a use of an image of the repository: what could not be looked at of those who could pull
+// from it, and accounts that could and that nobody looks at.
 func (j *judge) gate(inv *image.Inventory) gate {
 	m, home := j.m, inv.Repository
-	g := gate{gaps: m.gapsOf[home.Account], reasons: m.reasonsOf[home.Account]}
-	if inv.HasPolicy {
-		g.gaps, g.reasons = m.everyGap, m.everyReason
-	}
-	g.reasons = slices.Clip(g.reasons)
+	c := m.consumersOf(inv)
+	g := gate{gaps: c.gaps, reasons: slices.Clip(c.reasons), own: slices.Clip(c.strangers), vouched: c.vouched}
 	own := func(gap Gap, reasons ...Reason) {
 		g.own = append(g.own, gap)
 		g.reasons = append(g.reasons, reasons...)
@@ -305,20 +306,6 @@ func (j *judge) gate(inv *image.Inventory) gate {
 		for _, e := range inv.Errors {
 			g.reasons = append(g.reasons, Reason{Code: CoverageGap, Detail: e, Source: image.SourceECR, Account: home.Account, Region: home.Region})
 		}
-	}
-	var strangers []string
-	for _, id := range accountID.FindAllString(inv.Policy, -1) {
-		switch {
-		case id == home.Account || m.known[id]:
-		case m.vouches(id) >= 0:
-			g.vouched = insert(g.vouched, id)
-		default:
-			strangers = insert(strangers, id)
-		}
-	}
-	for _, id := range strangers {
-		gap := Gap{Account: id, Unscanned: true, Error: "a repository policy names it, and it is not in the scan"}
-		own(gap, gap.reason())
 	}
 	for _, r := range j.unknown {
 		own(Gap{Account: r.Account, Regions: []string{r.Region}, Sources: []string{r.Source}, Error: r.Resource + ": " + r.Detail}, r)

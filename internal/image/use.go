@@ -17,6 +17,12 @@ type Use struct {
 	// Since is set where something runs from a tag and does not say which digest that was: the time from which on it
 	// does. The tag may have moved since, to a newer image or back to an older one, so nobody knows what runs.
 	Since time.Time `json:"since,omitzero"`
+	// Unknown says why nobody can tell which image of the repository is meant: its tag is computed at run time, say. Any
+	// of them could be.
+	Unknown string `json:"unknown,omitempty"`
+	// Through is the repository that is really named where the image is pulled through the cache of another registry:
+	// its reference then is what that cache pulls from.
+	Through string `json:"through,omitempty"`
 }
 
 // CompareUses is a total order: live ones first, then by source, place, resource, reference and detail.
@@ -28,7 +34,7 @@ func CompareUses(a, b Use) int {
 		return 1
 	}
 	return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Account, b.Account), cmp.Compare(a.Region, b.Region),
-		cmp.Compare(a.Resource, b.Resource), CompareRefs(a.Ref, b.Ref), cmp.Compare(a.Detail, b.Detail), a.Since.Compare(b.Since))
+		cmp.Compare(a.Resource, b.Resource), CompareRefs(a.Ref, b.Ref), cmp.Compare(a.Detail, b.Detail), a.Since.Compare(b.Since), cmp.Compare(a.Unknown, b.Unknown), cmp.Compare(a.Through, b.Through))
 }
 
 // CoverageStatus says whether a source was looked at.
@@ -42,8 +48,12 @@ const (
 	CoverageFailed      CoverageStatus = "failed"
 )
 
-// SourceECR is the one source that reads registries; every other source finds uses.
+// SourceECR is the one source that reads registries.
 const SourceECR = "ecr"
+
+// SourceIAM is the one source that reads who may become somebody else. It finds no uses either: without it, any account
+// that could not be looked at may have a role here.
+const SourceIAM = "iam"
 
 // Coverage is what became of one source in one target.
 type Coverage struct {

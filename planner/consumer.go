@@ -1,0 +1,192 @@
+package planner
+
+import (
+	"slices"
+	"strings"
+
+	"demurrage/internal/image"
+)
+
+// anyAccount stands for every account of AWS in a gap, and in the coverage of what may be about any.
+const anyAccount = "*"
+
+// consumers are those who could pull from a repository, as far as they are not known to the last: what could not be
+// looked at of them, and those that nobody looks at. Repositories with the same policies share them.
+type consumers struct {
+	gaps      []int    // sorted
+	strangers []Gap    // accounts that could pull and are not scanned
+	vouched   []string // those of them that an attestation stands in for
+	reasons   []Reason // of gaps and strangers, for every image
+}
+
+// consumersOf finds out who could pull from a repository:
+//   - workloads of its own account;
+//   - those whom its policy lets in, or that of its registry;
+//   - those who could pull from a cache that pulls from it, and that cache's own account;
+//   - accounts that could not be looked at and that may assume a role of the repository's account. (Those outside of the
+//     organization are not counted here: what they run on plain hosts nobody can list.)
+func (m *Merged) consumersOf(inv *image.Inventory) *consumers {
+	home := inv.Repository
+	policy := inv.Policy
+	unread := inv.HasPolicy && policy == "" // its error blocks the repository anyway
+	var mirrors []*image.Mirror
+	key := []string{home.Account, policy}
+	if strings.Contains(strings.ToLower(policy), "resource\"") {
+		key = append(key, home.ARN()) // the registry's policy may be about some repositories only
+	}
+	for _, mirror := range m.mirrors[home.Registry] {
+		if mirror.Mirrors(home) {
+			mirrors = append(mirrors, mirror)
+			key = append(key, mirror.Cache.Account, mirror.Cache.Region, mirror.Prefix)
+		}
+	}
+	if unread {
+		key = append(key, "unread")
+	}
+	name := strings.Join(key, "\x00")
+	if c, ok := m.consumers.Load(name); ok {
+		return c.(*consumers)
+	}
+	b := consumerSet{m: m, home: home.Account, gaps: map[int]bool{}, strangers: map[string]string{}}
+	b.gapsOf(anyAccount)
+	b.gapsOf(home.Account)
+	if unread {
+		b.everyGap()
+	}
+	b.admit(pullers(policy, home), "the policy of the repository lets it pull")
+	for _, mirror := range mirrors {
+		b.gapsOf(mirror.Cache.Account)
+		for _, p := range mirror.Policies {
+			a := pullers(p, image.Repository{Registry: mirror.Cache, Name: strings.TrimSuffix(mirror.Prefix, "/") + "/*"})
+			b.admit(a, "it may pull through the cache "+mirror.Cache.Host()+"/"+mirror.Prefix)
+		}
+	}
+	for _, i := range m.roleGaps[home.Account] {
+		b.gaps[i] = true
+	}
+	c := b.consumers()
+	m.consumers.Store(name, c)
+	return c
+}
+
+// consumerSet collects consumers.
+type consumerSet struct {
+	m         *Merged
+	home      string
+	gaps      map[int]bool
+	strangers map[string]string // account, or organization, or "*" -> why it could pull
+	vouched   []string
+}
+
+func (b *consumerSet) gapsOf(account string) {
+	for _, i := range b.m.gapsOf[account] {
+		b.gaps[i] = true
+	}
+}
+
+func (b *consumerSet) everyGap() {
+	for _, i := range b.m.everyGap {
+		b.gaps[i] = true
+	}
+}
+
+// admit adds those that a policy admits.
+func (b *consumerSet) admit(a access, why string) {
+	m := b.m
+	for _, id := range a.accounts {
+		b.account(id, why)
+	}
+	if a.services {
+		// To use an image in an AWS service one has to be admitted oneself too. Those who are no longer may be of the
+		// company, of which all gaps count.
+		b.everyGap()
+	}
+	for _, org := range a.orgs {
+		b.organization(org, why, func(*Member) bool { return true })
+	}
+	for _, path := range a.paths {
+		org, _, _ := strings.Cut(path, "/")
+		b.organization(org, why, func(member *Member) bool { return member.under(m.organization.ID, path) })
+	}
+	if a.anyone {
+		b.everyGap()
+		b.stranger(anyAccount, why+", as it lets any account of AWS")
+	}
+}
+
+func (b *consumerSet) account(id, why string) {
+	if id == b.home {
+		return
+	}
+	b.gapsOf(id)
+	if !b.m.known[id] {
+		b.stranger(id, why)
+	}
+}
+
+func (b *consumerSet) organization(id, why string, in func(*Member) bool) {
+	o := &b.m.organization
+	if o.ID != id {
+		b.everyGap()
+		b.stranger(id, why+", and which accounts the organization has is not known")
+		return
+	}
+	for i := range o.Members {
+		if member := &o.Members[i]; in(member) {
+			b.account(member.Account, why)
+		}
+	}
+}
+
+func (b *consumerSet) stranger(id, why string) {
+	if b.m.vouches(id) >= 0 {
+		b.vouched = insert(b.vouched, id)
+		return
+	}
+	if b.strangers[id] == "" {
+		b.strangers[id] = why
+	}
+}
+
+// assumable finds, for every account whose roles were to be read, the gaps of accounts that may assume one of them:
+// they could do there whatever the role may. Where the roles could not be read that is any account, and the roles are one
+// more thing to mend.
+func (m *Merged) assumable() {
+	for home := range m.trustGaps {
+		for _, i := range m.everyGap {
+			if m.gaps[i].Account != home {
+				m.roleGaps[home] = append(m.roleGaps[home], i)
+			}
+		}
+		if len(m.roleGaps[home]) > 0 {
+			m.roleGaps[home] = append(m.roleGaps[home], m.trustGaps[home]...)
+		}
+	}
+	for home, a := range m.assumers {
+		for _, i := range m.everyGap {
+			id := m.gaps[i].Account
+			member := m.members[id]
+			if a.anyone || slices.Contains(a.accounts, id) ||
+				slices.ContainsFunc(a.orgs, func(org string) bool { return member == nil || org == m.organization.ID }) ||
+				slices.ContainsFunc(a.paths, func(path string) bool { return member == nil || member.under(m.organization.ID, path) }) {
+				m.roleGaps[home] = append(m.roleGaps[home], i)
+			}
+		}
+	}
+}
+
+func (b *consumerSet) consumers() *consumers {
+	c := &consumers{vouched: b.vouched}
+	for i := range b.m.gaps {
+		if b.gaps[i] {
+			c.gaps = append(c.gaps, i)
+			c.reasons = append(c.reasons, b.m.gaps[i].reason())
+		}
+	}
+	for _, id := range sortedKeys(b.strangers) {
+		gap := Gap{Account: id, Unscanned: true, Error: b.strangers[id]}
+		c.strangers = append(c.strangers, gap)
+		c.reasons = append(c.reasons, gap.reason())
+	}
+	return c
+}
