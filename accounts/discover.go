@@ -27,6 +27,8 @@ type Organizations interface {
 type Roster struct {
 	Accounts  []Account
 	Unscanned []Unscanned
+
+	Organization image.Organization // what the organization says of itself, if it was asked
 }
 
 // Unscanned is an account of the organization that is not scanned. What it may pull is unknown.
@@ -63,6 +65,7 @@ func (c *Config) Roster(ctx context.Context, org Organizations) (*Roster, error)
 		if err != nil {
 			return nil, err
 		}
+		r.Organization = organization(listed)
 		inside := map[string]string{} // the accounts under include_ous, and the way there
 		for _, ou := range c.Organization.IncludeOUs {
 			if err := walk(ctx, org, ou, ou, listed, inside); err != nil {
@@ -109,6 +112,30 @@ func (c *Config) Roster(ctx context.Context, org Organizations) (*Roster, error)
 	return r, nil
 }
 
+// AskOrganization gives the accounts of the organization, for those who do not discover theirs: policies admit it as a
+// whole. Only the management account and delegated administrators may ask.
+func AskOrganization(ctx context.Context, org organizations.ListAccountsAPIClient) (image.Organization, error) {
+	listed, err := listAccounts(ctx, org)
+	return organization(listed), err
+}
+
+func organization(listed map[string]types.Account) image.Organization {
+	var o image.Organization
+	for _, id := range slices.Sorted(maps.Keys(listed)) {
+		a := listed[id]
+		// arn:aws:organizations::MANAGEMENT:account/o-…/ID
+		if parts := strings.Split(aws.ToString(a.Arn), "/"); len(parts) == 3 {
+			o.ID = parts[1]
+		}
+		m := image.Member{Account: id}
+		if len(a.Paths) == 1 {
+			m.Path = strings.TrimSuffix(strings.TrimSuffix(a.Paths[0], "/"), "/"+id) + "/"
+		}
+		o.Members = append(o.Members, m)
+	}
+	return o
+}
+
 // complete adds what the organization knows of an account.
 func (a *Account) complete(known types.Account) {
 	a.Name = cmp.Or(a.Name, aws.ToString(known.Name))
@@ -121,7 +148,7 @@ func (a *Account) complete(known types.Account) {
 	}
 }
 
-func listAccounts(ctx context.Context, org Organizations) (map[string]types.Account, error) {
+func listAccounts(ctx context.Context, org organizations.ListAccountsAPIClient) (map[string]types.Account, error) {
 	listed := map[string]types.Account{}
 	pages := organizations.NewListAccountsPaginator(org, &organizations.ListAccountsInput{})
 	for pages.HasMorePages() {

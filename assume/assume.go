@@ -156,6 +156,15 @@ func (p *Provider) Config(account accounts.Account, region string) aws.Config {
 	return cfg
 }
 
+// Principal is the ARN of the role that an account is entered by, "" where that is none: the hub's ambient credentials.
+func (p *Provider) Principal(account accounts.Account) string {
+	role, own := p.opts.Role(account)
+	if account.ID == p.identity.Account && !own {
+		return p.hubRole
+	}
+	return strings.Replace(role, "{partition}", p.identity.Partition, 1)
+}
+
 // Check assumes the role of an account now, unless that was done already. The error is an *Error.
 func (p *Provider) Check(ctx context.Context, account accounts.Account) error {
 	_, err := p.credentials(account).Retrieve(ctx)

@@ -245,22 +245,3 @@ func (a access) within(only access) access {
 		return a
 	}
 }
-
-// Organization is what is known of the organization whose accounts policies may admit. The zero value: nothing.
-type Organization struct {
-	ID      string
-	Members []Member // every account of it, whether it is scanned or not
-}
-
-// Member is an account of the organization and its place: o-…/r-…/ou-…/ with a slash at the end, "" where it is not
-// known.
-type Member struct{ Account, Path string }
-
-// under reports whether a member may be in the part of the organization that a pattern of aws:PrincipalOrgPaths
-// describes.
-func (m *Member) under(org, pattern string) bool {
-	if m.Path == "" {
-		return strings.HasPrefix(pattern, org+"/")
-	}
-	return image.Glob(pattern).Match(m.Path)
-}

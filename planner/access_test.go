@@ -116,7 +116,9 @@ func TestConsumers(t *testing.T) {
 		trustsB = `{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::222222222222:root"}, "Action": "sts:AssumeRole"}]}`
 		github  = `{"Statement": [{"Effect": "Allow", "Principal": {"Federated": "arn:aws:iam::111111111111:oidc-provider/token.actions.githubusercontent.com"}, "Action": "sts:AssumeRoleWithWebIdentity"}]}`
 	)
-	org := Organization{ID: "o-abc", Members: []Member{{home.Account, "o-abc/r-x/"}, {b, "o-abc/r-x/ou-b/"}, {c, "o-abc/r-x/ou-c/"}}}
+	org := image.Organization{ID: "o-abc", Members: []image.Member{
+		{Account: home.Account, Path: "o-abc/r-x/"}, {Account: b, Path: "o-abc/r-x/ou-b/"}, {Account: c, Path: "o-abc/r-x/ou-c/"},
+	}}
 	failedB := []image.Coverage{failed(b, "ecs", "denied")}
 	everywhere := image.Coverage{Account: "*", Region: "*", Source: "import:x", Status: image.CoverageFailed, Error: "stale"}
 	cache := image.Mirror{Cache: image.Registry{Account: c, Region: "eu-west-1"}, Prefix: "up", Upstream: home.Registry}

@@ -102,11 +102,11 @@ func (b *consumerSet) admit(a access, why string) {
 		b.everyGap()
 	}
 	for _, org := range a.orgs {
-		b.organization(org, why, func(*Member) bool { return true })
+		b.organization(org, why, func(*image.Member) bool { return true })
 	}
 	for _, path := range a.paths {
 		org, _, _ := strings.Cut(path, "/")
-		b.organization(org, why, func(member *Member) bool { return member.under(m.organization.ID, path) })
+		b.organization(org, why, func(member *image.Member) bool { return member.Under(m.organization.ID, path) })
 	}
 	if a.anyone {
 		b.everyGap()
@@ -124,7 +124,7 @@ func (b *consumerSet) account(id, why string) {
 	}
 }
 
-func (b *consumerSet) organization(id, why string, in func(*Member) bool) {
+func (b *consumerSet) organization(id, why string, in func(*image.Member) bool) {
 	o := &b.m.organization
 	if o.ID != id {
 		b.everyGap()
@@ -168,7 +168,7 @@ func (m *Merged) assumable() {
 			member := m.members[id]
 			if a.anyone || slices.Contains(a.accounts, id) ||
 				slices.ContainsFunc(a.orgs, func(org string) bool { return member == nil || org == m.organization.ID }) ||
-				slices.ContainsFunc(a.paths, func(path string) bool { return member == nil || member.under(m.organization.ID, path) }) {
+				slices.ContainsFunc(a.paths, func(path string) bool { return member == nil || member.Under(m.organization.ID, path) }) {
 				m.roleGaps[home] = append(m.roleGaps[home], i)
 			}
 		}

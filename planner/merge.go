@@ -23,7 +23,7 @@ type Usage struct {
 
 	Mirrors      []image.Mirror
 	Trusts       map[string][]string // account -> the trust policies of its roles that admit others
-	Organization Organization
+	Organization image.Organization
 	Notes        []image.Note
 }
 
@@ -41,8 +41,8 @@ type Merged struct {
 	notes        []image.Note
 	mirrors      map[image.Registry][]*image.Mirror // by upstream
 	assumers     map[string]access                  // account -> who may assume a role there
-	members      map[string]*Member
-	organization Organization
+	members      map[string]*image.Member
+	organization image.Organization
 	gapsOf       map[string][]int         // account -> the gaps that are about its workloads; "*": those that may be about any
 	everyGap     []int                    // all gaps that are about workloads
 	trustGaps    map[string][]int         // account -> the gaps in who may assume its roles
@@ -72,7 +72,7 @@ func Merge(rules Rules, now time.Time, usage Usage) *Merged {
 		mirrors:      map[image.Registry][]*image.Mirror{},
 		assumers:     map[string]access{},
 		organization: usage.Organization,
-		members:      map[string]*Member{},
+		members:      map[string]*image.Member{},
 		gapsOf:       map[string][]int{},
 		trustGaps:    map[string][]int{},
 		known:        map[string]bool{},

@@ -176,6 +176,9 @@ func newGap(run *Run, g *planner.Gap) gap {
 func (run *Run) account(id string) Account {
 	a := run.Accounts[id]
 	a.ID = id
+	if id == "*" {
+		a.Name = "(any account)"
+	}
 	if a.Name == "" {
 		for i := range run.Plan.Unscanned {
 			if run.Plan.Unscanned[i].Account == id {

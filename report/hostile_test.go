@@ -52,6 +52,7 @@ func hostile(t *testing.T, s string) *Run {
 			{Account: payments, Region: tokyo, Source: s, Status: image.CoverageFailed, Error: s},
 		},
 		Unscanned: []planner.Unscanned{{Account: closed, Name: s, State: s, Why: s}},
+		Notes:     []image.Note{{Account: s, Region: s, Source: s, Resource: s, Text: s}},
 	}
 	rules := testRules
 	rules.Repositories = append([]planner.RepositoryRule{{Name: image.Exact(s), Expires: day}}, rules.Repositories...)

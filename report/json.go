@@ -60,6 +60,11 @@ func JSON(w io.Writer, run *Run, all bool) error {
 		j.entry(newJSONAttestation(&p.Attestations[i]))
 	}
 	j.endList()
+	j.list("notes")
+	for i := range p.Notes {
+		j.entry(&p.Notes[i])
+	}
+	j.endList()
 	j.list("images")
 	for r, err := range p.Repositories {
 		if err != nil {

@@ -19,10 +19,11 @@ func Markdown(w io.Writer, run *Run) error {
 	f := newFacts(run)
 	m := &markdown{w: bufio.NewWriter(w), run: run, fig: figures{run.Prices.Currency}}
 	m.figures(f)
+	m.broken(f)
 	m.largest(f)
 	m.gaps(f)
 	m.attestations()
-	m.broken(f)
+	m.notes()
 	if run.WhatIf {
 		m.line("")
 		m.line("What if: ages are counted from ", date(run.GeneratedAt), ", not from when the run was made.")
@@ -115,6 +116,21 @@ func (m *markdown) attestations() {
 		a := &attested[i]
 		m.line("- until ", date(a.Expires), ": ", mdText(scope(&a.Attestation)), ": ", mdText(a.Reason))
 	}
+}
+
+func (m *markdown) notes() {
+	notes := m.run.Plan.Notes
+	if len(notes) == 0 {
+		return
+	}
+	m.line()
+	m.line("**Worth knowing**")
+	m.line()
+	for i := range notes[:min(len(notes), fewest)] {
+		n := &notes[i]
+		m.line("- ", mdText(n.Source), " in ", mdText(named(m.run.account(n.Account))), ", ", mdText(n.Region), ": ", mdText(n.Text), " ", mdText(n.Resource))
+	}
+	m.more(len(notes), "note")
 }
 
 func (m *markdown) broken(f *facts) {

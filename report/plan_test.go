@@ -133,6 +133,8 @@ func sample(t testing.TB) *Run {
 			{Account: research, Region: "*", Source: "regions", Status: image.CoverageFailed, Error: "sts: AssumeRole: AccessDenied: User: arn:aws:sts::999999999999:assumed-role/hub/demurrage is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::333333333333:role/DemurrageRead"},
 		},
 		Unscanned: []planner.Unscanned{{Account: closed, Name: "old-shop", State: "SUSPENDED", Why: "suspended"}},
+		Notes: []image.Note{{Account: platform, Region: virginia, Source: "states", Resource: "arn:aws:states:us-east-1:111111111111:stateMachine:nightly",
+			Text: "the task definition that it starts is computed at run time: $.family"}},
 	}
 	inventories := []image.Inventory{
 		{Repository: repo(platform, saopaulo, "edge"), Images: []image.Image{img("edge-1", 700, 90, "e1"), img("edge-2", 710, 10, "e2")}},
@@ -143,7 +145,7 @@ func sample(t testing.TB) *Run {
 			img("amd64", 38, 50), img("arm64", 40, 50), index, signature, img("multi-2", 45, 5, "multi2"),
 		}},
 		{Repository: repo(platform, virginia, "scratch/tmp"), Images: []image.Image{img("tmp", 11, 400, "tmp")}},
-		{Repository: repo(platform, virginia, "shared/base"), HasPolicy: true, Images: []image.Image{img("base-1", 120, 400, "b1"), img("base-2", 130, 300, "b2")}},
+		{Repository: repo(platform, virginia, "shared/base"), HasPolicy: true, Policy: `{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "ecr:*"}}`, Images: []image.Image{img("base-1", 120, 400, "b1"), img("base-2", 130, 300, "b2")}},
 		{Repository: repo(payments, tokyo, "checkout"), Images: []image.Image{img("checkout-1", 500, 80, "c1"), img("checkout-2", 510, 40, "c2")}},
 		{Repository: repo(payments, tokyo, "empty"), Images: nil},
 		{Repository: repo(payments, tokyo, "partly-read"), Errors: []string{"ecr: BatchGetImage: ServerException"}, Images: []image.Image{img("partly-1", 50, 80, "p1"), img("partly-2", 51, 40, "p2")}},

@@ -274,11 +274,11 @@ func (b *book) broken() error {
 
 func (b *book) coverage() error {
 	list := b.run.Plan.Coverage
-	unscanned := b.run.Plan.Unscanned
+	unscanned, notes := b.run.Plan.Unscanned, b.run.Plan.Notes
 	s, err := b.sheet(sheetCoverage, []field{
 		{"Account", kindText, 15}, {"Account name", kindText, 24}, {"Region", kindText, 16}, {"Source", kindText, 22}, {"Status", kindText, 14},
 		{"Error", kindText, 90},
-	}, len(list)+len(unscanned), false)
+	}, len(list)+len(unscanned)+len(notes), false)
 	if err != nil {
 		return err
 	}
@@ -291,6 +291,12 @@ func (b *book) coverage() error {
 	for i := range unscanned {
 		u := &unscanned[i]
 		if err := s.add(u.Account, b.run.account(u.Account).Name, "*", "*", "not scanned", u.Why); err != nil {
+			return err
+		}
+	}
+	for i := range notes {
+		n := &notes[i]
+		if err := s.add(n.Account, b.run.account(n.Account).Name, n.Region, n.Source, "note", strings.TrimSpace(n.Resource+" "+n.Text)); err != nil {
 			return err
 		}
 	}

@@ -23,15 +23,17 @@ const (
 	shortcut = 20 // entries of a list that is not shown whole
 )
 
-// Table writes the plan for people, what needs their attention first: references to images that are gone, then what
-// could not be looked at, then what can go and what it costs.
+// Table writes the plan for people, what needs their attention first: that references point at images that are gone,
+// and what could not be looked at, each in a few lines and then in full; then what can go and what it costs.
 func Table(w io.Writer, run *Run, opts TermOptions) error {
 	f := newFacts(run)
 	t := newTerminal(w, opts, run)
+	t.headline(f)
 	t.incomplete(f)
 	t.broken(f)
 	t.gaps(f)
 	t.attestations()
+	t.notes()
 	t.repositories(f)
 	t.registries(f)
 	t.total(f)
@@ -62,7 +64,15 @@ func newTerminal(w io.Writer, opts TermOptions, run *Run) *terminal {
 	return t
 }
 
-// incomplete says before anything else that something could not be looked at, a line a gap; the details follow.
+// headline counts the broken references before anything else; they are listed below what was not looked at.
+func (t *terminal) headline(f *facts) {
+	if len(t.run.Plan.Broken) > 0 {
+		t.heading(red, "BROKEN: "+number(f.broken.live)+" live and "+number(f.broken.latent)+" latent references to images that are gone")
+		t.line("")
+	}
+}
+
+// incomplete says at the top that something could not be looked at, a line a gap; the details follow.
 func (t *terminal) incomplete(f *facts) {
 	if len(f.gaps) == 0 {
 		return
@@ -190,6 +200,25 @@ func (t *terminal) attestations() {
 		t.wrapped("  ", "until "+date(a.Expires)+": "+scope(&a.Attestation)+" ("+used+")", 4)
 		t.wrapped("      ", "Reason: "+a.Reason, 4)
 	}
+	t.line("")
+}
+
+// notes lists what changes no decision and should be known all the same.
+func (t *terminal) notes() {
+	notes := t.run.Plan.Notes
+	if len(notes) == 0 {
+		return
+	}
+	t.heading(bold, "Worth knowing")
+	shown := t.few(len(notes))
+	for i := range notes[:shown] {
+		n := &notes[i]
+		t.wrapped("  ", n.Source+" in "+named(t.run.account(n.Account))+", "+n.Region+": "+n.Text, 4)
+		if n.Resource != "" {
+			t.wrapped("      ", n.Resource, 3)
+		}
+	}
+	t.more(len(notes)-shown, "note")
 	t.line("")
 }
 

@@ -13,8 +13,12 @@ import (
 // missed says what was not looked at: "ecs, eks in 2 regions", or in which ones.
 func missed(g *planner.Gap, whole bool) string {
 	switch {
+	case g.Unscanned && g.Account == "*":
+		return "anybody could pull"
 	case g.Unscanned:
 		return "not scanned"
+	case g.Account == "*":
+		return strings.Join(g.Sources, ", ")
 	case slices.Equal(g.Sources, []string{"regions"}):
 		return "which regions it has, so that uses in others may be missed"
 	case slices.Contains(g.Regions, "*"):
@@ -37,8 +41,14 @@ func remedy(g *planner.Gap) string {
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(strings.ToLower(g.Error), w) })
 	}
 	switch {
+	case g.Unscanned && g.Account == "*":
+		return "let the policy name accounts or the organization" + attest
+	case g.Unscanned && !image.ValidAccount(g.Account):
+		return "let organizations:ListAccounts be called from here if it is yours" + attest
 	case g.Unscanned:
 		return "add the account to the scan" + attest
+	case g.Account == "*":
+		return "mend what the error says, then run again"
 	case slices.Equal(g.Sources, []string{"regions"}) && !has("assume role"):
 		return "allow the reading role account:ListRegions or ec2:DescribeRegions" + attest
 	case has("manifests that are or may be indexes"):
