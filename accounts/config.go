@@ -24,6 +24,9 @@ type Config struct {
 	Safety       Safety
 	SHA256       string // of the file's bytes, in hex
 
+	MaxUseAge        time.Duration // of an imported list of uses: an older one is a gap
+	ExternalCommands []ExternalCommand
+
 	scanRegions     []string // nil: all
 	rules           planner.Rules
 	taskDefinitions []generations
@@ -52,6 +55,13 @@ type Safety struct {
 	MaxDeleteImages  int // 0: no limit
 }
 
+// ExternalCommand is a program that prints a list of uses.
+type ExternalCommand struct {
+	Name    string
+	Command []string // the program and its arguments; no shell is asked
+	Timeout time.Duration
+}
+
 // All as a number of generations to keep means every one of them.
 const All = -1
 
@@ -63,6 +73,8 @@ const (
 	defaultTaskDefinitions = 5
 	defaultStore           = "demurrage-data"
 	defaultMinAge          = day
+	defaultMaxUseAge       = 7 * day
+	defaultTimeout         = time.Minute
 )
 
 // generations is how many generations of what a pattern matches are kept for a rollback.

@@ -131,6 +131,10 @@ func TestFullFile(t *testing.T) {
 	if got, want := c.Safety, (Safety{MaxDeletePercent: 0, MaxDeleteImages: 500}); got != want {
 		t.Errorf("Safety = %+v, want %+v", got, want)
 	}
+	wantCommands := []ExternalCommand{{"on-prem", []string{"/bin/list", "--all"}, 5 * time.Minute}, {"ci", []string{"list"}, time.Minute}}
+	if diff := cmp.Diff(wantCommands, c.ExternalCommands); diff != "" || c.MaxUseAge != 2*day {
+		t.Errorf("MaxUseAge = %v, %s", c.MaxUseAge, diff)
+	}
 	for name, want := range map[string]int{"prod-a": 9, "one": 5, "other": 5} {
 		if got := c.KeepTaskDefinitions(name); got != want {
 			t.Errorf("KeepTaskDefinitions(%q) = %d, want %d", name, got, want)
@@ -151,6 +155,7 @@ func TestDefaults(t *testing.T) {
 		Concurrency: 32,
 		Store:       "demurrage-data",
 		Safety:      Safety{MaxDeletePercent: 100},
+		MaxUseAge:   7 * day,
 		SHA256:      "acf5ffd4aa4f03ebd3ba9b9ef4e5f4dbbdf5d83b4ee5a4e4a1a1e02ba5a2b1b7",
 		rules:       planner.Rules{MinAge: 24 * time.Hour},
 	}

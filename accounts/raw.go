@@ -4,16 +4,18 @@ package accounts
 // asked of the document.
 
 type rawConfig struct {
-	Assume          rawAssume        `toml:"assume"`
-	Organization    rawOrganization  `toml:"organization"`
-	Scan            rawScan          `toml:"scan"`
-	Accounts        []rawAccount     `toml:"accounts"`
-	Attestations    []rawAttestation `toml:"attestations"`
-	TaskDefinitions []rawGenerations `toml:"task_definitions"`
-	LambdaFunctions []rawGenerations `toml:"lambda_functions"`
-	Repositories    []rawRepository  `toml:"repositories"`
-	Store           rawStore         `toml:"store"`
-	Safety          rawSafety        `toml:"safety"`
+	Assume           rawAssume            `toml:"assume"`
+	Organization     rawOrganization      `toml:"organization"`
+	Scan             rawScan              `toml:"scan"`
+	Accounts         []rawAccount         `toml:"accounts"`
+	Attestations     []rawAttestation     `toml:"attestations"`
+	Uses             rawUses              `toml:"uses"`
+	ExternalCommands []rawExternalCommand `toml:"external_commands"`
+	TaskDefinitions  []rawGenerations     `toml:"task_definitions"`
+	LambdaFunctions  []rawGenerations     `toml:"lambda_functions"`
+	Repositories     []rawRepository      `toml:"repositories"`
+	Store            rawStore             `toml:"store"`
+	Safety           rawSafety            `toml:"safety"`
 }
 
 // rawID is an account id, or a pattern of account ids: a type of its own for the sake of ids written as numbers.
@@ -58,6 +60,16 @@ type rawAttestation struct {
 	Sources  []string `toml:"sources"`
 	Reason   string   `toml:"reason"`
 	Expires  any      `toml:"expires"` // a string or a TOML date
+}
+
+type rawUses struct {
+	MaxAge string `toml:"max_age"`
+}
+
+type rawExternalCommand struct {
+	Name    string   `toml:"name"`
+	Command []string `toml:"command"`
+	Timeout string   `toml:"timeout"`
 }
 
 type rawGenerations struct {

@@ -19,7 +19,7 @@ import (
 // themselves, and "regions" for the list of an account's enabled regions.
 var Sources = []string{
 	"ecs", "eks", "lambda", "batch", "events", "scheduler", "states", "codebuild", "sagemaker", "apprunner",
-	"bedrock-agentcore", "emr-serverless", "gamelift", "omics", "imagebuilder", image.SourceECR, "regions",
+	"bedrock-agentcore", "emr-serverless", "gamelift", "omics", "imagebuilder", "inspector", "pull-through-cache", image.SourceIAM, image.SourceECR, "regions",
 }
 
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html and
@@ -29,6 +29,9 @@ var (
 	externalID  = regexp.MustCompile(`^[\w+=,.@:/-]+$`) // 2 to 1224 of them: more than a regexp counts
 	parentID    = regexp.MustCompile(`^(r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32})$`)
 )
+
+// commandName is a word of a gap, and of its source.
+var commandName = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]{0,99}$`)
 
 // bucket follows https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html.
 var bucket = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
@@ -45,6 +48,11 @@ func (d *document) config(raw *rawConfig) *Config {
 			MaxDeletePercent: d.atLeast("safety.max_delete_percent", raw.Safety.MaxDeletePercent, 0, 100),
 			MaxDeleteImages:  d.atLeast("safety.max_delete_images", raw.Safety.MaxDeleteImages, 0, 0),
 		},
+		MaxUseAge:        defaultMaxUseAge,
+		ExternalCommands: d.externalCommands(raw.ExternalCommands),
+	}
+	if d.has("uses.max_age") {
+		c.MaxUseAge = d.duration("uses.max_age", raw.Uses.MaxAge)
 	}
 	if c.Safety.MaxDeletePercent > 100 {
 		d.rejectf("safety.max_delete_percent", "%d is more than 100", c.Safety.MaxDeletePercent)
@@ -204,6 +212,39 @@ func (d *document) attestation(path string, raw *rawAttestation) planner.Attesta
 		d.rejectf(path+".expires", `must be a day, as in "2027-03-31", not %s`, describe(expires))
 	}
 	return a
+}
+
+func (d *document) externalCommands(raw []rawExternalCommand) []ExternalCommand {
+	var list []ExternalCommand
+	first := map[string]int{}
+	for i := range raw {
+		r, path := &raw[i], element("external_commands", i)
+		c := ExternalCommand{Name: r.Name, Command: r.Command, Timeout: defaultTimeout}
+		if !commandName.MatchString(c.Name) {
+			d.rejectf(path+".name", "%q is not a name (up to 100 letters, digits and ._-)", clip(c.Name))
+		} else if j, ok := first[c.Name]; ok {
+			d.rejectf(path+".name", "%q is already the name of external_commands[%d]", c.Name, j)
+		} else {
+			first[c.Name] = i
+		}
+		if len(c.Command) == 0 || c.Command[0] == "" {
+			d.rejectf(path+".command", `is missing: list the program and its arguments, as in ["/usr/local/bin/list-images", "--all"]`)
+		}
+		for j, arg := range c.Command {
+			if strings.ContainsRune(arg, 0) {
+				d.rejectf(element(path+".command", j), "has a NUL character")
+			}
+		}
+		if d.has(path + ".timeout") {
+			var ok bool
+			c.Timeout, ok = parseSpan(r.Timeout, map[byte]time.Duration{'s': time.Second, 'm': time.Minute, 'h': time.Hour})
+			if !ok || c.Timeout > time.Hour {
+				d.rejectf(path+".timeout", "%q is not the timeout of a command (1s to 1h, as in 90s or 5m)", clip(r.Timeout))
+			}
+		}
+		list = append(list, c)
+	}
+	return list
 }
 
 func (d *document) repository(path string, raw *rawRepository) planner.RepositoryRule {

@@ -172,7 +172,8 @@ func (m *Merged) missing(expected []image.Coverage) {
 
 // attest turns failures that somebody vouches for into attested ones. An attestation says that nothing in its scope
 // uses images; it cannot say what is in a registry. So a registry that was read in part stays failed, while one of
-// which nothing was read (the account refused the role) may be attested: none of its images are in the plan anyway.
+// which nothing was read (the account refused the role) may be attested: none of its images are in the plan anyway. A list
+// of uses from elsewhere that fails is no account's: whoever vouches for it removes it.
 func (m *Merged) attest() {
 	for _, a := range m.rules.Attestations {
 		if a.InForce(m.now) {
@@ -181,7 +182,7 @@ func (m *Merged) attest() {
 	}
 	for i := range m.coverage {
 		c := &m.coverage[i]
-		if c.Status != image.CoverageFailed || c.Source == image.SourceECR && !c.Unread {
+		if c.Status != image.CoverageFailed || c.Source == image.SourceECR && !c.Unread || c.Account == anyAccount {
 			continue
 		}
 		for j := range m.attested {

@@ -60,6 +60,9 @@ func finish(cmd *cli.Command) {
 			f.EnvVars = []string{name}
 		}
 	}
+	for _, sub := range cmd.Subcommands {
+		finish(sub)
+	}
 	cmd.Flags = append(cmd.Flags, sharedFlags(false)...)
 	cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return err }
 	cmd.HideHelpCommand = true
@@ -68,12 +71,12 @@ func finish(cmd *cli.Command) {
 	cmd.Action = func(c *cli.Context) error {
 		args := c.Args().Slice()
 		for i, arg := range args {
-			if i > 0 && strings.HasPrefix(arg, "-") {
+			if i > 0 && strings.HasPrefix(arg, "-") && arg != "-" {
 				return fmt.Errorf("%s: flag %s must stand before %s", cmd.Name, arg, args[0])
 			}
 		}
 		switch {
-		case len(args) > len(wanted):
+		case len(args) > len(wanted) && !strings.HasSuffix(cmd.ArgsUsage, "…"):
 			return fmt.Errorf("%s: unexpected argument %q", cmd.Name, args[len(wanted)])
 		case len(args) < len(wanted):
 			return fmt.Errorf("%s: %s is missing", cmd.Name, wanted[len(args)])
@@ -121,8 +124,11 @@ func logger(c *cli.Context, w io.Writer) (*slog.Logger, error) {
 }
 
 // parseNow reads --now; the zero time is none.
-func parseNow(c *cli.Context) (time.Time, error) {
-	s := c.String("now")
+func parseNow(c *cli.Context) (time.Time, error) { return parseTime(c, "now") }
+
+// parseTime reads a flag that is a time; the zero time is none.
+func parseTime(c *cli.Context, flag string) (time.Time, error) {
+	s := c.String(flag)
 	if s == "" {
 		return time.Time{}, nil
 	}
@@ -131,7 +137,7 @@ func parseNow(c *cli.Context) (time.Time, error) {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("--now: %q is neither a date (2026-10-31) nor a time (2026-10-31T12:00:00Z)", s)
+	return time.Time{}, fmt.Errorf("--%s: %q is neither a date (2026-10-31) nor a time (2026-10-31T12:00:00Z)", flag, s)
 }
 
 // terminal is the width of a terminal behind w, and whether there is one.

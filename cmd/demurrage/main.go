@@ -73,7 +73,7 @@ could not be looked at blocks what it might concern.
 Exit codes: 0 all was done · 1 nothing useful was done · 2 done, but something was blocked because it could not be
 read · 130 interrupted.`),
 		Flags:     sharedFlags(true),
-		Commands:  []*cli.Command{demoCommand(), planCommand(), reportCommand(), explainCommand(), scanCommand(), simCommand()},
+		Commands:  []*cli.Command{demoCommand(), planCommand(), reportCommand(), explainCommand(), scanCommand(), usesCommand(), permissionsCommand(), simCommand()},
 		Writer:    stdout,
 		ErrWriter: stderr,
 		// The exit code is run's to decide, and usage errors are errors like any other.

@@ -43,10 +43,14 @@ func (s *session) coverage(run *report.Run) error {
 // verdict turns a plan that is not complete into exit code 2, and a run that could read nothing at all into 1.
 func verdict(run *report.Run, accept bool) error {
 	counts := map[image.CoverageStatus]int{}
+	read := 0 // in AWS; "import:NAME" and "external:NAME" are not
 	for _, c := range run.Plan.Coverage {
 		counts[c.Status]++
+		if c.Status == image.CoverageOK && !strings.Contains(c.Source, ":") {
+			read++
+		}
 	}
-	if counts[image.CoverageOK] == 0 && counts[image.CoverageFailed] > 0 {
+	if read == 0 && counts[image.CoverageFailed] > 0 {
 		return fmt.Errorf("nothing could be read: all %d sources failed (run %s)", counts[image.CoverageFailed], run.ID)
 	}
 	blocked := run.Plan.Count.Blocked.Images

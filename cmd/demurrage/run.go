@@ -45,6 +45,10 @@ func (s *session) scan(ctx context.Context) (string, error) {
 			targets = append(targets, t)
 		}
 	}
+	imports, err := s.store.LoadImports(ctx, run)
+	if err != nil {
+		return "", err
+	}
 	progress := newProgress(s.c, s.stderr, len(targets))
 	err = scan.Run(ctx, scan.Options{
 		Targets:     targets,
@@ -58,6 +62,8 @@ func (s *session) scan(ctx context.Context) (string, error) {
 		},
 		KeepTaskDefinitions: s.config.KeepTaskDefinitions,
 		KeepLambdaVersions:  s.config.KeepLambdaVersions,
+		Covered:             covered(imports),
+		OwnPrincipal:        func(id string) string { return p.Principal(byID[id]) },
 		Cache:               s.store,
 		Sink:                func(ctx context.Context, snap *scan.Snapshot) error { return s.store.SaveSnapshot(ctx, run.ID, snap) },
 		Log:                 s.log,
@@ -75,10 +81,22 @@ func (s *session) scan(ctx context.Context) (string, error) {
 
 // roster says which accounts there are.
 func (s *session) roster(ctx context.Context, p *assume.Provider) (*accounts.Roster, error) {
-	if !s.config.Organization.Discover {
-		return s.config.Roster(ctx, nil)
+	client := organizations.NewFromConfig(p.Hub())
+	if s.config.Organization.Discover {
+		return s.config.Roster(ctx, client)
 	}
-	return s.config.Roster(ctx, organizations.NewFromConfig(p.Hub()))
+	roster, err := s.config.Roster(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	// Policies admit the organization as a whole, whoever is listed here. Not every hub may ask who belongs to it.
+	organization, err := accounts.AskOrganization(ctx, client)
+	if err != nil {
+		s.log.Info("the organization cannot be listed: who may pull by its id is not known", "error", err)
+		return roster, ctx.Err()
+	}
+	roster.Organization = organization
+	return roster, nil
 }
 
 // begin stores a new run, or finds the interrupted one to go on with and what of it is done.
@@ -100,6 +118,12 @@ func (s *session) begin(ctx context.Context, p *assume.Provider, roster *account
 			if joined := strangers(roster, run); joined != "" {
 				return run, nil, fmt.Errorf("run %s cannot be resumed: account %s has joined since, and it does not know of it; scan anew", run.ID, joined)
 			}
+			switch list, err := s.importedSince(ctx, run.StartedAt); {
+			case err != nil:
+				return run, nil, err
+			case list != "":
+				return run, nil, fmt.Errorf("run %s cannot be resumed: the list of uses %s was imported since, and it does not know of it; scan anew", run.ID, list)
+			}
 			done, err := s.store.Done(ctx, run.ID)
 			return run, done, err
 		}
@@ -108,13 +132,25 @@ func (s *session) begin(ctx context.Context, p *assume.Provider, roster *account
 	if err != nil {
 		return store.Run{}, nil, err
 	}
-	run := store.Run{StartedAt: time.Now().UTC(), Now: s.whatIf, ConfigSHA256: s.config.SHA256, Generations: s.config.Generations(), Version: version, Hub: p.Identity().Account,
-		Targets: targets, Coverage: coverage}
+	started := time.Now().UTC()
+	imports, elsewhere, err := s.elsewhere(ctx, roster)
+	if err != nil {
+		return store.Run{}, nil, err
+	}
+	coverage = append(coverage, elsewhere...)
+	slices.SortFunc(coverage, image.CompareCoverage)
+	run := store.Run{ID: store.NewID(started), StartedAt: started, Now: s.whatIf, ConfigSHA256: s.config.SHA256, Generations: s.config.Generations(), Version: version, Hub: p.Identity().Account,
+		Targets: targets, Coverage: coverage, Organization: roster.Organization, Imports: len(elsewhere) > 0}
 	for _, a := range roster.Accounts {
 		run.Accounts = append(run.Accounts, store.Account{ID: a.ID, Name: a.Name, Owner: a.Owner, CostCenter: a.CostCenter, Tags: a.Tags, OU: a.OU, State: a.State})
 	}
 	for _, u := range roster.Unscanned {
 		run.Unscanned = append(run.Unscanned, store.Account{ID: u.Account, Name: u.Name, State: u.State, Reason: u.Why})
+	}
+	if run.Imports {
+		if err := s.store.SaveImports(ctx, run.ID, imports); err != nil {
+			return store.Run{}, nil, err
+		}
 	}
 	run, err = s.store.Begin(ctx, run)
 	return run, nil, err
@@ -161,8 +197,8 @@ func (s *session) targets(ctx context.Context, p *assume.Provider, roster *accou
 			planned, uses, unavailable := accounts.Targets(a, enabled)
 			mu.Lock()
 			defer mu.Unlock()
-			for _, t := range uses {
-				targets = append(targets, scan.Target{Account: t.Account, Region: t.Region, Planned: slices.Contains(planned, t)})
+			for i, t := range uses {
+				targets = append(targets, scan.Target{Account: t.Account, Region: t.Region, Planned: slices.Contains(planned, t), Home: i == 0})
 			}
 			for _, t := range unavailable {
 				for _, c := range scan.Expected(scan.Target{Account: t.Account, Region: t.Region, Planned: true}) {

@@ -145,7 +145,7 @@ func TestPolicyNamesAnAccountOutsideTheScan(t *testing.T) {
 	p := newPair(t)
 	p.AddAccount(accountC, "gamma")
 	done(p.ecr(accountA, virginia).SetRepositoryPolicy(t.Context(), &ecr.SetRepositoryPolicyInput{
-		RepositoryName: aws.String("private"), PolicyText: aws.String(strings.Replace(pullPolicy, `"*"`, `{"AWS": "`+accountC+`"}`, 1)),
+		RepositoryName: aws.String("private"), PolicyText: aws.String(strings.Replace(pullPolicy, accountB, accountC, 1)),
 	}))(p.world)
 	p.pull(accountC, "private", p.private)
 	p.want(t, p.plan(2), "blocked", "delete", "delete")
@@ -186,6 +186,8 @@ func TestAccountsOutsideTheScan(t *testing.T) {
 		&organizations.CloseAccountInput{AccountId: aws.String(accountC)}))(p.world)
 	p.trust(accountA, p.hub, externalID)
 	p.trust(accountB, p.hub, externalID)
+	p.policy("shared", `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "ecr:*",
+		"Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-demurrage01"}}}]}`)
 	config := strings.Replace(worldConfig, "[scan]", "[organization]\ndiscover = true\nexclude_accounts = [\""+accountB+"\"]\n\n[scan]", 1)
 	config = strings.Replace(config, "[[accounts]]\nid   = \"222222222222\"\nname = \"beta\"\n", "", 1)
 	p.config(config)
@@ -501,15 +503,16 @@ func TestCalls(t *testing.T) {
 	formula := func(first bool) map[string]int {
 		once := map[bool]int{true: 1}[first]
 		m := map[string]int{
-			"sts:GetCallerIdentity":    1,
-			"sts:AssumeRole":           accounts,
-			"account:ListRegions":      accounts,
-			"ecr:DescribeRepositories": planned,
-			"ecr:DescribeImages":       pages(images, 1000) + 2, // big, multi, own
-			"ecr:GetRegistryPolicy":    2,
-			"ecr:GetRepositoryPolicy":  3,
-			"ecr:ListTagsForResource":  3,
-			"ecr:BatchGetImage":        once * pages(indexes, 100),
+			"sts:GetCallerIdentity":      1,
+			"sts:AssumeRole":             accounts,
+			"organizations:ListAccounts": 1,
+			"account:ListRegions":        accounts,
+			"ecr:DescribeRepositories":   planned,
+			"ecr:DescribeImages":         pages(images, 1000) + 2, // big, multi, own
+			"ecr:GetRegistryPolicy":      2,
+			"ecr:GetRepositoryPolicy":    3,
+			"ecr:ListTagsForResource":    3,
+			"ecr:BatchGetImage":          once * pages(indexes, 100),
 
 			"ecs:ListClusters":             accounts * regions,
 			"ecs:ListTaskDefinitions":      accounts * regions,
@@ -524,6 +527,13 @@ func TestCalls(t *testing.T) {
 			"lambda:ListAliases":   functions,
 			"lambda:GetFunction":   functions + once*functions, // $LATEST, and version 1 once
 		}
+		// What there is nothing of costs one list in each target (of SageMaker's jobs two, by status).
+		for _, op := range emptyLists {
+			m[op] += accounts * regions
+		}
+		m["ecs:ListDaemonTaskDefinitions"], m["ecs:ListDaemons"] = accounts*regions, 1
+		m["ecr:DescribeRegistry"], m["ecr:ListPullTimeUpdateExclusions"], m["inspector2:BatchGetAccountStatus"] = planned, planned, planned
+		m["iam:ListRoles"] = accounts
 		maps.DeleteFunc(m, func(_ string, n int) bool { return n == 0 })
 		return m
 	}
@@ -566,8 +576,8 @@ func TestNothingIsChangedInScannedAccounts(t *testing.T) {
 		p.must(0, args...)
 	}
 	p.tamper(nil)
-	reads := regexp.MustCompile(`^(ecr|ecs|lambda|account):(Describe|List|Get|BatchGetImage$)`)
-	hub := regexp.MustCompile(`^sts:(AssumeRole|GetCallerIdentity)$`)
+	reads := regexp.MustCompile(`^[a-z0-9-]+:(Describe|List|Get|BatchGetImage$|BatchGetAccountStatus$)`)
+	hub := regexp.MustCompile(`^(sts:(AssumeRole|GetCallerIdentity)|organizations:ListAccounts)$`)
 	for c := range p.called(before) {
 		op := c.Service + ":" + c.Operation
 		if !reads.MatchString(op) && (c.Account != accountHub || !hub.MatchString(op)) {
@@ -737,7 +747,7 @@ func TestInterruptedScanIsResumed(t *testing.T) {
 		t.Errorf("run %s instead of %s", plan.RunID, runs[0].Name())
 	}
 	for c := range p.called(before) {
-		if c.Service != "sts" && (c.Account != accountB || c.Region != virginia) {
+		if c.Service != "sts" && c.Service != "organizations" && (c.Account != accountB || c.Region != virginia) {
 			t.Errorf("what was stored is scanned again: %+v", c)
 		}
 	}
@@ -828,4 +838,17 @@ func TestDemo(t *testing.T) {
 			t.Errorf("sim: exit code %d", code)
 		}
 	})
+}
+
+// emptyLists are the calls for what a target has nothing of.
+var emptyLists = []string{
+	"apprunner:ListServices", "batch:DescribeJobDefinitions", "batch:DescribeJobQueues", "bedrock-agentcore:ListAgentRuntimes",
+	"codebuild:ListProjects", "ecr:DescribePullThroughCacheRules", "eks:ListClusters", "emr-serverless:ListApplications",
+	"events:ListEventBuses", "events:ListRules", "gamelift:ListContainerFleets", "gamelift:ListContainerGroupDefinitions",
+	"imagebuilder:ListContainerRecipes", "lambda:ListEventSourceMappings", "scheduler:ListSchedules", "states:ListStateMachines",
+	"sagemaker:ListModels", "sagemaker:ListEndpoints", "sagemaker:ListInferenceComponents", "sagemaker:ListImages",
+	"sagemaker:ListModelPackageGroups", "sagemaker:ListModelPackages", "sagemaker:ListAlgorithms", "sagemaker:ListMonitoringSchedules",
+	"sagemaker:ListDataQualityJobDefinitions", "sagemaker:ListModelQualityJobDefinitions", "sagemaker:ListModelBiasJobDefinitions", "sagemaker:ListModelExplainabilityJobDefinitions",
+	"sagemaker:ListPipelines", "sagemaker:ListTrainingJobs", "sagemaker:ListProcessingJobs", "sagemaker:ListHyperParameterTuningJobs",
+	"sagemaker:ListTrainingJobs", "sagemaker:ListProcessingJobs", "sagemaker:ListHyperParameterTuningJobs",
 }

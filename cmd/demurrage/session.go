@@ -79,7 +79,9 @@ func (s *session) close() {
 
 // permissions are all that a session for scanning may do.
 func permissions() []string {
-	return append(scan.Actions(), "account:ListRegions", "ec2:DescribeRegions")
+	actions := append(scan.Actions(), "account:ListRegions", "ec2:DescribeRegions")
+	slices.Sort(actions)
+	return actions
 }
 
 // newProvider finds the ambient credentials and restricts what is done with them to the reads of a scan.
@@ -157,17 +159,22 @@ func (s *session) planOf(ctx context.Context, id string) (*report.Run, error) {
 	return r, nil
 }
 
-// lookedAt says plainly what this version does not know of.
+// lookedAt says plainly where uses were looked for.
 func lookedAt() string {
-	return "Looked at: " + strings.Join(scan.Sources(), ", ") + ". What only other services use (EKS, Batch, …) is not seen by this version."
+	return "Looked at: " + strings.Join(scan.Sources(), ", ") + ". What runs on plain hosts or elsewhere is only known if it was imported."
 }
 
 // usage loads what every target of a run uses, and what the run should have looked at.
 func (s *session) usage(ctx context.Context, run store.Run) (planner.Usage, error) {
-	usage := planner.Usage{Coverage: slices.Clone(run.Coverage)}
+	usage := planner.Usage{Coverage: slices.Clone(run.Coverage), Organization: run.Organization, Trusts: map[string][]string{}}
 	for _, a := range run.Unscanned {
 		usage.Unscanned = append(usage.Unscanned, planner.Unscanned{Account: a.ID, Name: a.Name, State: a.State, Why: a.Reason})
 	}
+	imports, err := s.store.LoadImports(ctx, run)
+	if err != nil {
+		return usage, err
+	}
+	usage.Uses, usage.Notes = imports.Uses, imports.Notes
 	for _, t := range run.Targets {
 		usage.Expected = append(usage.Expected, scan.Expected(t)...)
 		u, err := s.store.LoadUsage(ctx, run.ID, image.Registry{Account: t.Account, Region: t.Region})
@@ -179,6 +186,11 @@ func (s *session) usage(ctx context.Context, run store.Run) (planner.Usage, erro
 		}
 		usage.Uses = append(usage.Uses, u.Uses...)
 		usage.Coverage = append(usage.Coverage, u.Coverage...)
+		usage.Mirrors = append(usage.Mirrors, u.Mirrors...)
+		usage.Notes = append(usage.Notes, u.Notes...)
+		if len(u.Trusts) > 0 {
+			usage.Trusts[t.Account] = u.Trusts
+		}
 	}
 	return usage, nil
 }

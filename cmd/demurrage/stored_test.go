@@ -9,24 +9,7 @@ import (
 	"time"
 
 	"demurrage/internal/orgsim"
-	"demurrage/internal/scan"
 )
-
-// TestREADMENamesEveryPermission: whoever follows the README has to get by with the role that it describes.
-func TestREADMENamesEveryPermission(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, action := range permissions() {
-		if !strings.Contains(string(readme), `"`+action+`"`) {
-			t.Errorf("%s is missing in the README's policy", action)
-		}
-	}
-	if len(permissions()) != len(scan.Actions())+2 {
-		t.Errorf("permissions: %v", permissions())
-	}
-}
 
 // TestGenerationsOfAStoredRun: uses that were collected under a smaller keep_count do not carry a larger one.
 func TestGenerationsOfAStoredRun(t *testing.T) {

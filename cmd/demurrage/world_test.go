@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"flag"
 	"errors"
 	"fmt"
 	"io"
@@ -39,7 +40,18 @@ import (
 // TestMain makes the test binary the program as well: started as "demurrage" it is demurrage, so that tests run it as
 // users do, in a process with an environment of its own, and side by side.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"demurrage": main})
+	testscript.Main(sideBySide{m}, map[string]func(){"demurrage": main})
+}
+
+// sideBySide runs more tests at once than there are processors: programs that wait for rate limits need none.
+type sideBySide struct{ *testing.M }
+
+func (m sideBySide) Run() int {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "10"); err != nil {
+		panic(err)
+	}
+	return m.M.Run()
 }
 
 // The accounts of a world. Only A's and B's are in the configuration; the hub is where demurrage runs.
@@ -446,16 +458,24 @@ func (w *world) repository(account, region, name string) {
 	done(w.ecr(account, region).CreateRepository(w.Context(), &ecr.CreateRepositoryInput{RepositoryName: &name}))(w)
 }
 
-const pullPolicy = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*",
+// pullPolicy lets B pull, and its functions.
+const pullPolicy = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+	"Principal": {"AWS": "` + accountB + `", "Service": "lambda.amazonaws.com"},
 	"Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]}]}`
 
-// share makes a repository of A that every account may pull from.
+// share makes a repository of A that B may pull from.
 func (w *world) share(region, name string) {
 	w.Helper()
 	w.repository(accountA, region, name)
 	done(w.ecr(accountA, region).SetRepositoryPolicy(w.Context(), &ecr.SetRepositoryPolicyInput{
 		RepositoryName: &name, PolicyText: aws.String(pullPolicy),
 	}))(w)
+}
+
+// policy changes who may pull from a repository of A.
+func (w *world) policy(name, text string) {
+	w.Helper()
+	done(w.ecr(accountA, w.region).SetRepositoryPolicy(w.Context(), &ecr.SetRepositoryPolicyInput{RepositoryName: &name, PolicyText: &text}))(w)
 }
 
 // ago is a time that no span of the configurations is near to.

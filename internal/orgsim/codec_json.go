@@ -16,6 +16,8 @@ import (
 	"unicode/utf8"
 
 	ecrtypes "github.com/aws/aws-sdk-go-v2/service/ecr/types"
+	eventstypes "github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
+	schedulertypes "github.com/aws/aws-sdk-go-v2/service/scheduler/types"
 	"github.com/aws/smithy-go"
 )
 
@@ -29,7 +31,15 @@ var timeType = reflect.TypeFor[time.Time]()
 
 // wireNames are the members that do not follow their service's naming, by Go type and field.
 var wireNames = map[reflect.Type]map[string]string{
-	reflect.TypeFor[ecrtypes.Tag](): {"Key": "Key", "Value": "Value"},
+	reflect.TypeFor[ecrtypes.Tag]():                                {"Key": "Key", "Value": "Value"},
+	reflect.TypeFor[eventstypes.NetworkConfiguration]():            {"AwsvpcConfiguration": "awsvpcConfiguration"},
+	reflect.TypeFor[eventstypes.CapacityProviderStrategyItem]():    {"CapacityProvider": "capacityProvider", "Base": "base", "Weight": "weight"},
+	reflect.TypeFor[eventstypes.PlacementConstraint]():             {"Expression": "expression", "Type": "type"},
+	reflect.TypeFor[eventstypes.PlacementStrategy]():               {"Field": "field", "Type": "type"},
+	reflect.TypeFor[schedulertypes.CapacityProviderStrategyItem](): {"CapacityProvider": "capacityProvider", "Base": "base", "Weight": "weight"},
+	reflect.TypeFor[schedulertypes.NetworkConfiguration]():         {"AwsvpcConfiguration": "awsvpcConfiguration"},
+	reflect.TypeFor[schedulertypes.PlacementConstraint]():          {"Expression": "expression", "Type": "type"},
+	reflect.TypeFor[schedulertypes.PlacementStrategy]():            {"Field": "field", "Type": "type"},
 }
 
 // wireName is the JSON name of a struct field.
@@ -332,8 +342,8 @@ func assignJSON(v reflect.Value, data any) error {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		return assignJSON(v.Elem(), data)
-	case reflect.Interface: // unions: no operation here takes one
-		return nil
+	case reflect.Interface:
+		return assignUnion(v, data)
 	case reflect.String:
 		s, ok := data.(string)
 		if !ok {
@@ -463,8 +473,11 @@ type restRoute struct {
 	method   string
 	segments []routeSegment
 	status   int
-	query    []string // fields that come from the query string
+	query    []queryField
 }
+
+// queryField is a field that comes from the query string, and what it is called there.
+type queryField struct{ name, field string }
 
 // routeSegment is a literal, or the field that a path segment fills.
 type routeSegment struct {
@@ -473,7 +486,14 @@ type routeSegment struct {
 }
 
 func newRestRoute(method, path string, status int, query []string) *restRoute {
-	r := &restRoute{method: method, status: status, query: query}
+	r := &restRoute{method: method, status: status}
+	for _, q := range query {
+		name, field, renamed := strings.Cut(q, "=")
+		if !renamed {
+			field = name
+		}
+		r.query = append(r.query, queryField{name, field})
+	}
 	for s := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
 		if name, ok := strings.CutPrefix(s, "{"); ok {
 			name, rest := strings.CutSuffix(strings.TrimSuffix(name, "}"), "+")
@@ -544,11 +564,11 @@ func decodeREST(rt *restRoute, r *request, in any) error {
 		}
 	}
 	for key, texts := range r.URL.Query() {
-		i := slices.IndexFunc(rt.query, func(q string) bool { return strings.EqualFold(q, key) })
+		i := slices.IndexFunc(rt.query, func(q queryField) bool { return strings.EqualFold(q.name, key) })
 		if i < 0 {
 			continue
 		}
-		if err := assignText(v.FieldByName(rt.query[i]), texts); err != nil {
+		if err := assignText(v.FieldByName(rt.query[i].field), texts); err != nil {
 			return errorf("SerializationException", "%s: %v", key, err)
 		}
 	}
@@ -596,6 +616,46 @@ func assignText(v reflect.Value, texts []string) error {
 		}
 	default:
 		return fmt.Errorf("%v cannot be text", v.Type())
+	}
+	return nil
+}
+
+// unions are the Smithy unions that operations take, by the SDK's interface: the variants by their wire name. It is
+// written while services are built, and read afterwards.
+var (
+	unionsMu sync.Mutex
+	unions   = make(map[reflect.Type]map[string]reflect.Type)
+)
+
+// registerUnion makes known what variants the union U has; they are *FooMemberBar{Value} in the SDK.
+func registerUnion[U any](variants map[string]any) {
+	unionsMu.Lock()
+	defer unionsMu.Unlock()
+	members := make(map[string]reflect.Type)
+	for name, v := range variants {
+		members[name] = reflect.TypeOf(v)
+	}
+	unions[reflect.TypeFor[U]()] = members
+}
+
+func assignUnion(v reflect.Value, data any) error {
+	unionsMu.Lock()
+	members := unions[v.Type()]
+	unionsMu.Unlock()
+	object, ok := data.(map[string]any)
+	if !ok || len(object) != 1 {
+		return fmt.Errorf("%T cannot be read as %v: a union has one member", data, v.Type())
+	}
+	for name, value := range object {
+		member, ok := members[name]
+		if !ok {
+			return fmt.Errorf("%v has no member %q here", v.Type(), name)
+		}
+		variant := reflect.New(member)
+		if err := assignJSON(variant.Elem().FieldByName("Value"), value); err != nil {
+			return err
+		}
+		v.Set(variant)
 	}
 	return nil
 }

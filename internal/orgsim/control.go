@@ -177,7 +177,7 @@ func (k *control) interfere(ctx context.Context, account, region string, svc *se
 			return f.err(svc)
 		}
 	}
-	if k.throttled(account, region, svc.name, operation) {
+	if k.throttled(account, region, svc, operation) {
 		return errThrottled(svc)
 	}
 	return nil
@@ -213,8 +213,8 @@ func (f *Fault) err(svc *service) error {
 // See https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html,
 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html and
 // https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html
-func bucketOf(service, operation string) (group string, perSecond, burst int) {
-	switch service {
+func bucketOf(svc *service, operation string) (group string, perSecond, burst int) {
+	switch svc.name {
 	case "ecr":
 		if operation == "BatchGetImage" {
 			return operation, 2000, 2000
@@ -253,21 +253,24 @@ func bucketOf(service, operation string) (group string, perSecond, burst int) {
 	case "organizations":
 		return operation, 8, 12
 	default:
+		if svc.bucket != nil {
+			return svc.bucket(operation)
+		}
 		return "", 0, 0
 	}
 }
 
-func (k *control) throttled(account, region, service, operation string) bool {
+func (k *control) throttled(account, region string, svc *service, operation string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.throttle {
 		return false
 	}
-	group, perSecond, burst := bucketOf(service, operation)
+	group, perSecond, burst := bucketOf(svc, operation)
 	if group == "" {
 		return false
 	}
-	key := callKey{account, region, service, group}
+	key := callKey{account, region, svc.name, group}
 	l := k.buckets[key]
 	if l == nil {
 		l = rate.NewLimiter(rate.Limit(perSecond), burst)

@@ -14,11 +14,24 @@ type protocol int
 
 const (
 	json11   protocol = iota // awsJson1_1: POST /, X-Amz-Target
+	json10                   // awsJson1_0: the same but for the content type
 	restJSON                 // restJson1: method and path
 	query                    // awsQuery: form in, XML out
 	ec2query                 // ec2Query: the same with other envelopes
 	restXML                  // S3
 )
+
+// contentType of the JSON protocols.
+func (p protocol) contentType() string {
+	switch p {
+	case json11:
+		return "application/x-amz-json-1.1"
+	case json10:
+		return "application/x-amz-json-1.0"
+	default:
+		return "application/json"
+	}
+}
 
 // service is one AWS service. Every service file has a function that builds it; server.go lists them.
 type service struct {
@@ -30,6 +43,13 @@ type service struct {
 	global       bool   // one endpoint for the partition: the region of the scope is not checked
 	badParameter string // error code of a bad page size or token; default InvalidParameterException
 	ops          map[string]*operation
+
+	// uses tells InUse what needs images in a region: the reference as written, the digest it was resolved to ("":
+	// what the reference means now) and the ARN of what needs it. nil: nothing does.
+	uses func(r *region, use func(image, digest, arn string))
+	// bucket is the token bucket that an operation draws from when the server throttles: AWS's published rates. nil,
+	// or no group: it is not limited.
+	bucket func(operation string) (group string, perSecond, burst int)
 }
 
 // operation is one API operation with its types erased.
@@ -84,7 +104,7 @@ func isRead(op string) bool {
 
 // route binds a restJSON operation to a method and a path template: {Name} stands for one segment ({Name+}: for
 // the rest) and fills the input's field of that name. The fields named in query come from the query string
-// (compared without case); the others come from the body.
+// (compared without case; "version=AgentRuntimeVersion" where its name there is another); the others come from the body.
 func route(method, path string, status int, query ...string) opOption {
 	return func(o *operation) { o.route = newRestRoute(method, path, status, query) }
 }

@@ -219,6 +219,9 @@ func expectedUses(d *Description, world map[*DemoRepository]map[string]*expected
 			expectedPull(world, i.Repository, expectedResolve(i, t.Started), t.Started)
 		}
 	}
+	for _, o := range d.Others {
+		refer([]DemoImage{o.Image})
+	}
 	for _, f := range d.Functions {
 		for i, code := range f.Code {
 			version := i + 1

@@ -19,6 +19,11 @@ func (s *Server) InUse() map[string][]string {
 	users := make(map[string]map[string]bool)
 	for _, reg := range s.allRegions() {
 		reg.ecs.eachUse(func(image, digest, arn string) { s.recordUse(users, image, digest, arn) })
+		for _, svc := range s.services {
+			if svc.uses != nil {
+				svc.uses(reg, func(image, digest, arn string) { s.recordUse(users, image, digest, arn) })
+			}
+		}
 		for _, f := range reg.lambda.functions {
 			for _, v := range append([]*lambdaVersion{f.latest}, f.published...) {
 				s.recordUse(users, v.resolvedURI, "", f.arn+":"+*v.Version)
@@ -56,6 +61,7 @@ func (e *ecsState) eachUse(use func(image, digest, arn string)) {
 			}
 		}
 	}
+	e.eachDaemonUse(use)
 	for _, cl := range e.clusters {
 		for _, t := range cl.tasks {
 			if t.stopped() {
@@ -69,10 +75,7 @@ func (e *ecsState) eachUse(use func(image, digest, arn string)) {
 			if !svc.active {
 				continue
 			}
-			var fleets []*ecsFleet
-			if svc.deployment != nil {
-				fleets = append(fleets, svc.deployment.fleet)
-			}
+			fleets := svc.fleets()
 			for _, set := range svc.sets {
 				fleets = append(fleets, set.fleet)
 			}

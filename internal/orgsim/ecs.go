@@ -23,6 +23,13 @@ type ecsState struct {
 	deployments map[string]*types.ServiceDeployment // by ARN
 	tags        map[string][]types.Tag              // by ARN, of everything that can be tagged
 	serial      uint64                              // of the last id
+
+	baking map[*ecsServiceState]bool // services whose deployment is watched for a while
+
+	daemonFamilies    map[string][]*types.DaemonTaskDefinition // revision N is at N-1
+	daemonRevisions   map[string]*types.DaemonRevision         // by ARN
+	daemonDeployments map[string]*types.DaemonDeployment       // by ARN
+	bakingDaemons     map[*ecsDaemon]bool
 }
 
 func ecsService() *service {
@@ -36,6 +43,9 @@ func ecsService() *service {
 	addECSTaskDefinitionOps(s)
 	addECSTaskOps(s)
 	addECSServiceOps(s)
+	addECSDeploymentOps(s)
+	addECSDaemonOps(s)
+	addECSExpressOps(s)
 	addECSTaskSetOps(s)
 	op(s, "TagResource", tagECSResource)
 	op(s, "UntagResource", untagECSResource)

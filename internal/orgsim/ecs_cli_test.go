@@ -113,3 +113,95 @@ func TestCLITaskSets(t *testing.T) {
 		{args: "ecs describe-task-sets --cluster main --service none", want: "error: ServiceNotFoundException"},
 	})
 }
+
+func TestCLIDeployments(t *testing.T) {
+	t.Parallel()
+	m, c, r, v := cliCluster(t)
+	c.create(&ecs.CreateServiceInput{ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1)})
+	r.push(v["v2"], "latest")
+	v["paused"] = `{"strategy":"BLUE_GREEN","bakeTimeInMinutes":10,"lifecycleHooks":[{"targetType":"PAUSE","lifecycleStages":["POST_SCALE_UP"]}]}`
+	const update = "ecs update-service --cluster main --service web --force-new-deployment --deployment-configuration @paused --query service."
+	runCLI(t, m, "us-east-1", v, []cliStep{
+		{args: update + "[deployments[].[status,rolloutState],length(currentServiceRevisions)]", want: "2\nPRIMARY\tIN_PROGRESS\nACTIVE\tCOMPLETED"},
+	})
+	if t.Failed() || t.Skipped() {
+		return
+	}
+	v["deployment"] = *c.describe("web").CurrentServiceDeployment
+	out, err := c.DescribeServiceDeployments(t.Context(), &ecs.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{v["deployment"]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v["hook"] = *out.ServiceDeployments[0].LifecycleHookDetails[0].HookId
+	const status = "ecs describe-service-deployments --service-deployment-arns @deployment --query serviceDeployments[]."
+	runCLI(t, m, "us-east-1", v, []cliStep{
+		{args: status + "[status,lifecycleStage,lifecycleHookDetails[0].status]", want: "IN_PROGRESS\tPOST_SCALE_UP\tAWAITING_ACTION"},
+		{args: "ecs continue-service-deployment --service-deployment-arn @deployment --hook-id none", want: "error: InvalidParameterException"},
+		{args: "ecs continue-service-deployment --service-deployment-arn @deployment --hook-id @hook --query serviceDeploymentArn", want: "@deployment"},
+		{args: status + "[status,lifecycleStage]", want: "IN_PROGRESS\tBAKE_TIME"},
+		{args: "ecs stop-service-deployment --service-deployment-arn @deployment --stop-type ROLLBACK --query serviceDeploymentArn", want: "@deployment"},
+		{args: status + "[status,rollback.reason]", want: "ROLLBACK_SUCCESSFUL\tService deployment rolled back because of a user request."},
+		{args: "ecs stop-service-deployment --service-deployment-arn @deployment", want: "error: ConflictException"},
+		{args: "ecs stop-service-deployment --service-deployment-arn arn:none", want: "error: ServiceDeploymentNotFoundException"},
+		{args: "ecs list-service-deployments --cluster main --service web --query serviceDeployments[].status", want: "ROLLBACK_SUCCESSFUL\tSUCCESSFUL"},
+	})
+}
+
+func TestCLIDaemons(t *testing.T) {
+	t.Parallel()
+	m, c, _, v := cliCluster(t)
+	const arn = "arn:aws:ecs:us-east-1:111111111111:"
+	v["definition"], v["daemon"], v["provider"] = arn+"daemon-task-definition/agent", arn+"daemon/main/agent", arn+"capacity-provider/managed"
+	v["cluster"] = arn + "cluster/main"
+	v["containers"] = `[{"name":"c","image":"` + appURI + `:latest","memory":64}]`
+	runCLI(t, m, "us-east-1", v, []cliStep{
+		{args: "ecs register-daemon-task-definition --family agent --container-definitions @containers --query daemonTaskDefinitionArn", want: "@definition:1"},
+		{args: "ecs register-daemon-task-definition --family agent --container-definitions @containers --query daemonTaskDefinitionArn", want: "@definition:2"},
+		{args: "ecs describe-daemon-task-definition --daemon-task-definition agent --query daemonTaskDefinition.[revision,status,containerDefinitions[0].image]", want: "2\tACTIVE\t@app:latest"},
+		{args: "ecs describe-daemon-task-definition --daemon-task-definition none", want: "error: ClientException"},
+		{args: "ecs create-daemon --cluster-arn @cluster --daemon-name agent --daemon-task-definition-arn @definition:1 --capacity-provider-arns @provider --query [daemonArn,status]", want: "@daemon\tACTIVE"},
+		{args: "ecs list-daemons --cluster-arn @cluster --max-results 1 --query daemonSummariesList[].daemonArn", want: "@daemon"},
+		{args: "ecs list-daemons --cluster-arn " + arn + "cluster/none", want: "error: ClusterNotFoundException"},
+		{args: "ecs describe-daemon --daemon-arn @daemon --query daemon.currentRevisions[].totalRunningCount", want: "1"},
+		{args: "ecs describe-daemon --daemon-arn @daemon-none", want: "error: DaemonNotFoundException"},
+		{args: "ecs list-tasks --cluster main --daemon-name agent --query length(taskArns)", want: "1"},
+		{args: "ecs update-daemon --daemon-arn @daemon --daemon-task-definition-arn @definition:2 --capacity-provider-arns @provider --deployment-configuration bakeTimeInMinutes=10 --query status", want: "ACTIVE"},
+		{args: "ecs list-daemon-deployments --daemon-arn @daemon --query daemonDeployments[].status", want: "IN_PROGRESS\tSUCCESSFUL"},
+		{args: "ecs delete-daemon-task-definition --daemon-task-definition agent:2 --query daemonTaskDefinitionArn", want: "@definition:2"},
+		{args: "ecs list-daemon-task-definitions --max-results 1 --query daemonTaskDefinitions[].[arn,status]", want: "@definition:1\tACTIVE"},
+	})
+	if t.Failed() || t.Skipped() {
+		return
+	}
+	out, err := c.DescribeDaemon(t.Context(), &ecs.DescribeDaemonInput{DaemonArn: aws.String(v["daemon"])})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v["revision"], v["deployment"] = *out.Daemon.CurrentRevisions[0].Arn, *out.Daemon.DeploymentArn
+	runCLI(t, m, "us-east-1", v, []cliStep{
+		{args: "ecs describe-daemon-revisions --daemon-revision-arns @revision arn:none --query [daemonRevisions[].containerImages[].[image,imageDigest],failures[].reason]", want: "@app:latest\t@d1\nMISSING"},
+		{args: "ecs describe-daemon-deployments --daemon-deployment-arns @deployment --query daemonDeployments[].[status,length(sourceDaemonRevisions),targetDaemonRevision.arn]", want: "IN_PROGRESS\t1\t@revision"},
+		{args: "ecs delete-daemon --daemon-arn @daemon --query status", want: "DELETE_IN_PROGRESS"},
+		{args: "ecs list-daemons --cluster-arn @cluster --query daemonSummariesList", want: ""},
+	})
+}
+
+func TestCLIExpressServices(t *testing.T) {
+	t.Parallel()
+	m, _, r, v := cliCluster(t)
+	v["role"], v["container"] = "arn:aws:iam::111111111111:role/r", `{"image":"`+appURI+`:latest"}`
+	v["arn"] = "arn:aws:ecs:us-east-1:111111111111:service/main/site"
+	r.push(v["v2"], "v2")
+	v["newer"] = `{"image":"` + appURI + `:v2"}`
+	runCLI(t, m, "us-east-1", v, []cliStep{
+		{args: "ecs create-express-gateway-service --cluster main --service-name site --infrastructure-role-arn @role --execution-role-arn @role --primary-container @container --query service.[serviceArn,status.statusCode]", want: "@arn\tACTIVE"},
+		{args: "ecs list-services --cluster main --resource-management-type ECS --query serviceArns", want: "@arn"},
+		{args: "ecs list-services --cluster main --resource-management-type CUSTOMER --query serviceArns", want: ""},
+		{args: "ecs describe-services --cluster main --services site --query services[].[resourceManagementType,runningCount,taskDefinition]", want: "ECS\t1\t@td/main-site:1"},
+		{args: "ecs update-express-gateway-service --service-arn @arn --primary-container @newer --query service.targetConfiguration.primaryContainer.image", want: "@app:v2"},
+		{args: "ecs describe-express-gateway-service --service-arn @arn --query service.activeConfigurations[].primaryContainer.image", want: "@app:v2"},
+		{args: "ecs describe-express-gateway-service --service-arn @arn-none", want: "error: ResourceNotFoundException"},
+		{args: "ecs delete-express-gateway-service --service-arn @arn --query service.status.statusCode", want: "INACTIVE"},
+		{args: "ecs describe-express-gateway-service --service-arn @arn", want: "error: ResourceNotFoundException"},
+	})
+}

@@ -15,6 +15,7 @@ type ecsCluster struct {
 	name, arn string
 	active    bool
 	services  map[string]*ecsServiceState
+	daemons   map[string]*ecsDaemon
 	tasks     []*ecsTask // in the order they started
 	byID      map[string]*ecsTask
 	swept     int // tasks left after the last sweep of those long stopped
@@ -65,6 +66,7 @@ func createCluster(c *Call, in *ecs.CreateClusterInput) (*ecs.CreateClusterOutpu
 		cl = &ecsCluster{
 			name: name, arn: c.ecsARN("cluster", name), active: true,
 			services: make(map[string]*ecsServiceState),
+			daemons:  make(map[string]*ecsDaemon),
 			byID:     make(map[string]*ecsTask),
 		}
 		if e.clusters == nil {

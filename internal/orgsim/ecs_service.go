@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 )
 
-// ecsServiceState is a service. Under the ECS controller its tasks are the fleet of its last deployment, under
+// ecsServiceState is a service. Under the ECS controller its tasks are the fleets of its deployments, under
 // CODE_DEPLOY and EXTERNAL those of its task sets.
 type ecsServiceState struct {
 	name, arn  string
@@ -26,16 +26,10 @@ type ecsServiceState struct {
 	desired    int32
 	settings   ecs.CreateServiceInput // what is only kept and answered
 
-	deployment *ecsDeployment // ECS controller
-	sets       []*ecsTaskSet  // the other controllers
-	history    []string       // ARNs of service deployments, oldest first
-}
-
-// ecsDeployment is the running state of the ECS controller's last deployment.
-type ecsDeployment struct {
-	id, revision, arn string // arn: of the service deployment
-	created           time.Time
-	fleet             *ecsFleet
+	ecsRollouts               // ECS controller
+	sets        []*ecsTaskSet // the other controllers
+	history     []string      // ARNs of service deployments, oldest first
+	express     *ecsExpress   // of an Express service
 }
 
 // ecsFleet keeps a number of tasks of one task definition running, with the images that were pinned when it was
@@ -77,16 +71,13 @@ func addECSServiceOps(s *service) {
 	op(s, "UpdateService", updateService)
 	op(s, "DeleteService", deleteService)
 	op(s, "ListServices", listServices)
-	op(s, "DescribeServices", describeServices, resource(func(c *Call, in *ecs.DescribeServicesInput) []string {
+	op(s, "DescribeServices", describeServices, settles(), resource(func(c *Call, in *ecs.DescribeServicesInput) []string {
 		var arns []string
 		for _, name := range in.Services {
 			arns = append(arns, c.serviceARN(in.Cluster, name))
 		}
 		return arns
 	}))
-	op(s, "DescribeServiceRevisions", describeServiceRevisions)
-	op(s, "ListServiceDeployments", listServiceDeployments)
-	op(s, "DescribeServiceDeployments", describeServiceDeployments)
 }
 
 func (c *Call) serviceARN(cluster *string, name string) string {
@@ -184,65 +175,6 @@ func (cl *ecsCluster) put(c *Call, s *ecsServiceState, tags []types.Tag) {
 	e.setTags(s.arn, tags)
 }
 
-// deploy makes a service revision with the digests that the images have now, and replaces all tasks by it at once.
-func (s *ecsServiceState) deploy(c *Call, td *types.TaskDefinition) {
-	e := &c.home().ecs
-	old := s.deployment
-	d := &ecsDeployment{
-		id:       "ecs-svc/" + e.number(c),
-		revision: c.ecsARN("service-revision", s.cluster.name, s.name, e.number(c)),
-		arn:      c.ecsARN("service-deployment", s.cluster.name, s.name, e.id(c)[:22]),
-		created:  c.Now,
-	}
-	images := c.containerImages(td)
-	d.fleet = &ecsFleet{
-		cluster: s.cluster, definition: td, images: images,
-		spec: taskSpec{group: "service:" + s.name, startedBy: d.id, launchType: s.launchType, pinned: images},
-	}
-	d.fleet.spec.fleet = d.fleet
-	d.fleet.keep(c, s.desired)
-
-	deployment := &types.ServiceDeployment{
-		ClusterArn:              &s.cluster.arn,
-		CreatedAt:               new(c.Now),
-		DeploymentConfiguration: s.settings.DeploymentConfiguration,
-		FinishedAt:              new(c.Now),
-		ServiceArn:              &s.arn,
-		ServiceDeploymentArn:    &d.arn,
-		StartedAt:               new(c.Now),
-		Status:                  types.ServiceDeploymentStatusSuccessful,
-		TargetServiceRevision: &types.ServiceRevisionSummary{
-			Arn: &d.revision, RequestedTaskCount: s.desired, RunningTaskCount: d.fleet.running(),
-		},
-		UpdatedAt: new(c.Now),
-	}
-	if d.fleet.failed > 0 {
-		deployment.Status, deployment.FinishedAt = types.ServiceDeploymentStatusInProgress, nil
-	}
-	if old != nil {
-		old.fleet.keep(c, 0)
-		deployment.SourceServiceRevisions = []types.ServiceRevisionSummary{{Arn: &old.revision}}
-	}
-	s.deployment = d
-	s.history = append(s.history, d.arn)
-	if e.revisions == nil {
-		e.revisions = make(map[string]*types.ServiceRevision)
-		e.deployments = make(map[string]*types.ServiceDeployment)
-	}
-	e.deployments[d.arn] = deployment
-	e.revisions[d.revision] = &types.ServiceRevision{
-		ClusterArn:           &s.cluster.arn,
-		ContainerImages:      images,
-		CreatedAt:            new(c.Now),
-		LaunchType:           s.launchType,
-		LoadBalancers:        s.settings.LoadBalancers,
-		NetworkConfiguration: s.settings.NetworkConfiguration,
-		ServiceArn:           &s.arn,
-		ServiceRevisionArn:   &d.revision,
-		TaskDefinition:       td.TaskDefinitionArn,
-	}
-}
-
 func updateService(c *Call, in *ecs.UpdateServiceInput) (*ecs.UpdateServiceOutput, error) {
 	cl, err := c.cluster(in.Cluster)
 	if err != nil {
@@ -275,12 +207,16 @@ func updateService(c *Call, in *ecs.UpdateServiceInput) (*ecs.UpdateServiceOutpu
 		}
 		s.desired = *in.DesiredCount
 	}
+	if in.DeploymentConfiguration != nil {
+		s.settings.DeploymentConfiguration = in.DeploymentConfiguration
+	}
 	if s.deployment != nil {
 		current := s.deployment.fleet.definition
 		if td != nil && *td.TaskDefinitionArn != *current.TaskDefinitionArn || in.ForceNewDeployment {
 			s.deploy(c, cmp.Or(td, current))
 		} else {
 			s.deployment.fleet.keep(c, s.desired)
+			s.resume(c)
 		}
 	}
 	s.scaleTaskSets(c)
@@ -313,9 +249,7 @@ func deleteService(c *Call, in *ecs.DeleteServiceInput) (*ecs.DeleteServiceOutpu
 		}
 	}
 	s.desired, s.active = 0, false
-	if s.deployment != nil {
-		s.deployment.fleet.keep(c, 0)
-	}
+	s.end(c)
 	s.scaleTaskSets(c)
 	s.sets = nil
 	return &ecs.DeleteServiceOutput{Service: new(s.describe(c))}, nil
@@ -330,7 +264,8 @@ func listServices(c *Call, in *ecs.ListServicesInput) (*ecs.ListServicesOutput, 
 	for _, name := range slices.Sorted(maps.Keys(cl.services)) {
 		s := cl.services[name]
 		if !s.active || in.LaunchType != "" && in.LaunchType != s.launchType ||
-			in.SchedulingStrategy != "" && in.SchedulingStrategy != s.strategy {
+			in.SchedulingStrategy != "" && in.SchedulingStrategy != s.strategy ||
+			in.ResourceManagementType != "" && (in.ResourceManagementType == types.ResourceManagementTypeEcs) != (s.express != nil) {
 			continue
 		}
 		arns = append(arns, s.arn)
@@ -350,6 +285,7 @@ func describeServices(c *Call, in *ecs.DescribeServicesInput) (*ecs.DescribeServ
 	if len(in.Services) > 10 {
 		return nil, invalidParameter("Services cannot be longer than 10.")
 	}
+	c.settleECS()
 	out := &ecs.DescribeServicesOutput{Services: []types.Service{}, Failures: []types.Failure{}}
 	for _, ref := range in.Services {
 		s := cl.service(&ref)
@@ -384,11 +320,15 @@ func (s *ecsServiceState) describe(c *Call) types.Service {
 		NetworkConfiguration:          s.settings.NetworkConfiguration,
 		PlatformVersion:               s.settings.PlatformVersion,
 		PropagateTags:                 cmp.Or(s.settings.PropagateTags, types.PropagateTagsNone),
+		ResourceManagementType:        types.ResourceManagementTypeCustomer,
 		SchedulingStrategy:            s.strategy,
 		ServiceArn:                    &s.arn,
 		ServiceName:                   &s.name,
 		ServiceRegistries:             s.settings.ServiceRegistries,
 		Status:                        new("INACTIVE"),
+	}
+	if s.express != nil {
+		d.ResourceManagementType = types.ResourceManagementTypeEcs
 	}
 	if s.active {
 		d.Status = new("ACTIVE")
@@ -399,10 +339,18 @@ func (s *ecsServiceState) describe(c *Call) types.Service {
 		d.Deployments = []types.Deployment{}
 		if s.active {
 			d.CurrentServiceDeployment = &dep.arn
-			d.CurrentServiceRevisions = []types.ServiceCurrentRevisionSummary{{
-				Arn: &dep.revision, RequestedTaskCount: s.desired, RunningTaskCount: dep.fleet.running(),
-			}}
-			d.Deployments = append(d.Deployments, dep.describe(s))
+		}
+		for i, dep := range s.visible() {
+			if !s.active {
+				break
+			}
+			d.CurrentServiceRevisions = append(d.CurrentServiceRevisions, types.ServiceCurrentRevisionSummary{
+				Arn: &dep.revision, RequestedTaskCount: dep.fleet.desired, RunningTaskCount: dep.fleet.running(),
+			})
+			d.Deployments = append(d.Deployments, dep.describe(s, i == 0))
+			if i > 0 {
+				d.RunningCount += dep.fleet.running()
+			}
 		}
 	}
 	for _, set := range s.sets {
@@ -413,85 +361,4 @@ func (s *ecsServiceState) describe(c *Call) types.Service {
 		}
 	}
 	return d
-}
-
-func (dep *ecsDeployment) describe(s *ecsServiceState) types.Deployment {
-	d := types.Deployment{
-		CreatedAt:            new(dep.created),
-		DesiredCount:         s.desired,
-		FailedTasks:          dep.fleet.failed,
-		Id:                   &dep.id,
-		LaunchType:           s.launchType,
-		NetworkConfiguration: s.settings.NetworkConfiguration,
-		RolloutState:         types.DeploymentRolloutStateCompleted,
-		RolloutStateReason:   new("ECS deployment " + dep.id + " completed."),
-		RunningCount:         dep.fleet.running(),
-		Status:               new("PRIMARY"),
-		TaskDefinition:       dep.fleet.definition.TaskDefinitionArn,
-		UpdatedAt:            new(dep.created),
-	}
-	if dep.fleet.failed > 0 {
-		d.RolloutState = types.DeploymentRolloutStateInProgress
-		d.RolloutStateReason = new("ECS deployment " + dep.id + " in progress.")
-	}
-	return d
-}
-
-func describeServiceRevisions(c *Call, in *ecs.DescribeServiceRevisionsInput) (*ecs.DescribeServiceRevisionsOutput, error) {
-	if len(in.ServiceRevisionArns) < 1 || len(in.ServiceRevisionArns) > 20 {
-		return nil, invalidParameter("serviceRevisionArns must have between 1 and 20 entries.")
-	}
-	out := &ecs.DescribeServiceRevisionsOutput{ServiceRevisions: []types.ServiceRevision{}, Failures: []types.Failure{}}
-	for _, arn := range in.ServiceRevisionArns {
-		if r := c.home().ecs.revisions[arn]; r != nil {
-			out.ServiceRevisions = append(out.ServiceRevisions, *r)
-		} else {
-			out.Failures = append(out.Failures, missing(arn))
-		}
-	}
-	return out, nil
-}
-
-// listServiceDeployments lists the newest first. Services of other controllers have none.
-func listServiceDeployments(c *Call, in *ecs.ListServiceDeploymentsInput) (*ecs.ListServiceDeploymentsOutput, error) {
-	cl, err := c.cluster(in.Cluster)
-	if err != nil {
-		return nil, err
-	}
-	s := cl.service(in.Service)
-	if s == nil {
-		return nil, errorf("ServiceNotFoundException", "Service not found.")
-	}
-	found := []types.ServiceDeploymentBrief{}
-	for _, arn := range slices.Backward(s.history) {
-		d := c.home().ecs.deployments[arn]
-		if len(in.Status) > 0 && !slices.Contains(in.Status, d.Status) {
-			continue
-		}
-		if r := in.CreatedAt; r != nil && (r.After != nil && d.CreatedAt.Before(*r.After) || r.Before != nil && d.CreatedAt.After(*r.Before)) {
-			continue
-		}
-		found = append(found, types.ServiceDeploymentBrief{
-			ClusterArn: d.ClusterArn, CreatedAt: d.CreatedAt, FinishedAt: d.FinishedAt,
-			ServiceArn: d.ServiceArn, ServiceDeploymentArn: d.ServiceDeploymentArn, StartedAt: d.StartedAt,
-			Status: d.Status, TargetServiceRevisionArn: d.TargetServiceRevision.Arn,
-		})
-	}
-	found, next, err := page(found, in.MaxResults, 20, 100, in.NextToken)
-	return &ecs.ListServiceDeploymentsOutput{ServiceDeployments: found, NextToken: next}, err
-}
-
-func describeServiceDeployments(c *Call, in *ecs.DescribeServiceDeploymentsInput) (*ecs.DescribeServiceDeploymentsOutput, error) {
-	if len(in.ServiceDeploymentArns) < 1 || len(in.ServiceDeploymentArns) > 20 {
-		return nil, invalidParameter("serviceDeploymentArns must have between 1 and 20 entries.")
-	}
-	out := &ecs.DescribeServiceDeploymentsOutput{ServiceDeployments: []types.ServiceDeployment{}, Failures: []types.Failure{}}
-	for _, arn := range in.ServiceDeploymentArns {
-		if d := c.home().ecs.deployments[arn]; d != nil {
-			out.ServiceDeployments = append(out.ServiceDeployments, *d)
-		} else {
-			out.Failures = append(out.Failures, missing(arn))
-		}
-	}
-	return out, nil
 }

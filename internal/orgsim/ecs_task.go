@@ -37,8 +37,8 @@ func addECSTaskOps(s *service) {
 	op(s, "StopTask", stopTask, resource(func(c *Call, in *ecs.StopTaskInput) []string {
 		return []string{c.taskARN(in.Cluster, aws.ToString(in.Task))}
 	}))
-	op(s, "ListTasks", listTasks)
-	op(s, "DescribeTasks", describeTasks, resource(func(c *Call, in *ecs.DescribeTasksInput) []string {
+	op(s, "ListTasks", listTasks, settles())
+	op(s, "DescribeTasks", describeTasks, settles(), resource(func(c *Call, in *ecs.DescribeTasksInput) []string {
 		var arns []string
 		for _, t := range in.Tasks {
 			arns = append(arns, c.taskARN(in.Cluster, t))
@@ -295,13 +295,17 @@ func listTasks(c *Call, in *ecs.ListTasksInput) (*ecs.ListTasksOutput, error) {
 	}
 	status := string(cmp.Or(in.DesiredStatus, types.DesiredStatusRunning))
 	var group string
-	if in.ServiceName != nil {
+	switch {
+	case in.DaemonName != nil:
+		group = "daemon:" + *in.DaemonName
+	case in.ServiceName != nil:
 		s, err := cl.activeService(in.ServiceName)
 		if err != nil {
 			return nil, err
 		}
 		group = "service:" + s.name
 	}
+	c.settleECS()
 	arns := []string{}
 	for _, t := range cl.tasks {
 		switch {
@@ -310,7 +314,7 @@ func listTasks(c *Call, in *ecs.ListTasksInput) (*ecs.ListTasksOutput, error) {
 			in.LaunchType != "" && t.LaunchType != in.LaunchType,
 			in.StartedBy != nil && aws.ToString(t.StartedBy) != *in.StartedBy,
 			in.Family != nil && familyOf(*t.TaskDefinitionArn) != *in.Family,
-			in.ContainerInstance != nil, in.DaemonName != nil: // neither is simulated
+			in.ContainerInstance != nil: // they are not simulated
 			continue
 		}
 		arns = append(arns, *t.TaskArn)
@@ -333,6 +337,7 @@ func describeTasks(c *Call, in *ecs.DescribeTasksInput) (*ecs.DescribeTasksOutpu
 	if len(in.Tasks) < 1 || len(in.Tasks) > 100 {
 		return nil, invalidParameter("Tasks must have between 1 and 100 entries.")
 	}
+	c.settleECS()
 	out := &ecs.DescribeTasksOutput{Tasks: []types.Task{}, Failures: []types.Failure{}}
 	for _, ref := range in.Tasks {
 		t := cl.task(ref, c.Now)

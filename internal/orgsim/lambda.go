@@ -15,6 +15,7 @@ import (
 type lambdaState struct {
 	functions map[string]*lambdaFunction
 	serial    uint64 // of the last revision id
+	mappings  shelf[types.EventSourceMappingConfiguration]
 }
 
 func lambdaService() *service {
@@ -26,6 +27,7 @@ func lambdaService() *service {
 	addLambdaFunctionOps(s)
 	addLambdaVersionOps(s)
 	addLambdaAliasOps(s)
+	addLambdaMappingOps(s)
 	return s
 }
 
@@ -186,15 +188,14 @@ func (v *lambdaVersion) configuration(c *Call, qualifier string) types.FunctionC
 	return conf
 }
 
-// configAs turns a configuration into one of the outputs that have its fields.
-func configAs[O any](conf types.FunctionConfiguration) *O {
+// configAs turns a configuration into one of the outputs that have its fields, and mappingAs a mapping.
+func configAs[O any](conf types.FunctionConfiguration) *O { return sameFields[O](conf) }
+
+func mappingAs[O any](m types.EventSourceMappingConfiguration) *O { return sameFields[O](m) }
+
+func sameFields[O any](from any) *O {
 	out := new(O)
-	from, to := reflect.ValueOf(conf), reflect.ValueOf(out).Elem()
-	for _, field := range reflect.VisibleFields(from.Type()) {
-		if f := to.FieldByName(field.Name); field.IsExported() && f.IsValid() {
-			f.Set(from.FieldByIndex(field.Index))
-		}
-	}
+	copyFields(reflect.ValueOf(out).Elem(), reflect.ValueOf(from))
 	return out
 }
 

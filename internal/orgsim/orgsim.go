@@ -44,6 +44,19 @@ type region struct {
 	ecr           ecrState
 	ecs           ecsState
 	lambda        lambdaState
+	eks           eksState
+	batch         batchState
+	events        eventsState
+	scheduler     schedulerState
+	states        statesState
+	codebuild     codebuildState
+	sagemaker     sagemakerState
+	appRunner     appRunnerState
+	agentCore     agentCoreState
+	emr           emrState
+	gamelift      gameliftState
+	imageBuilder  imageBuilderState
+	inspector     inspectorState
 }
 
 // Call is one authenticated request, handed to an operation with the server's lock held.
@@ -55,6 +68,7 @@ type Call struct {
 	Caller    principal // who calls: ARN, account, policies of the session
 	Now       time.Time // simulated time
 
+	host       string // that the request was sent to
 	op         *operation
 	conditions map[string][]string // condition keys that only this operation knows, e.g. sts:ExternalId
 }

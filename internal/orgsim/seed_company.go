@@ -402,9 +402,29 @@ func (d *Description) data() {
 		Account: demoData, Name: "ml/route-optimizer", Base: "python", Deps: 900, App: 70, Builds: 115, Every: 7, Newest: 2, Tag: "build-%d",
 		Pulls: []DemoPull{{51, demoDays(12) + 12*time.Hour}, {88, demoDays(40) + 12*time.Hour}}, // by a cluster that no API lists
 	})
-	d.add(DemoRepository{Account: demoData, Name: "ml/notebook", Base: "python", Deps: 1650, App: 120, Builds: 85, Every: 9.5, Newest: 16, Tag: "2.%d", Moving: []string{"latest"}})
+	notebook := d.add(DemoRepository{Account: demoData, Name: "ml/notebook", Base: "python", Deps: 1650, App: 120, Builds: 85, Every: 9.5, Newest: 16, Tag: "2.%d", Moving: []string{"latest"}})
 	features := d.add(DemoRepository{Account: demoData, Name: "prod/feature-store", Base: "python", Deps: 330, App: 17, Builds: 130, Every: 6.2, Newest: 6, Tag: "build-%d"})
 	d.follow(features, 5)
+
+	// Old builds that only services besides ECS and Lambda need, each in its own way.
+	for _, o := range []struct {
+		kind, name string
+		repository *DemoRepository
+		tag        string
+	}{
+		{"batch", "retrain-quarterly", model, "v55"},
+		{"states", "eta-training", model, "v66"},
+		{"scheduler", "eta-nightly", model, "v77"},
+		{"sagemaker", "eta-fallback", model, "v40"},
+		{"bedrock-agentcore", "document_agent", ocr, "build-30"},
+		{"emr-serverless", "eta-features", model, "v12"},
+		{"imagebuilder", "notebook-hardened", notebook, "2.9"},
+		{"events", "notebook-refresh", notebook, "2.21"},
+		{"apprunner", "feature-console", features, "build-44"},
+		{"codebuild", "feature-tests", features, "build-17"},
+	} {
+		d.Others = append(d.Others, DemoOther{Account: demoData, Region: o.repository.Region, Kind: o.kind, Name: o.name, Image: DemoImage{Repository: o.repository, Tag: o.tag}})
+	}
 }
 
 // sandbox adds what people tried.

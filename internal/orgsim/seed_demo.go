@@ -40,6 +40,7 @@ type Description struct {
 	Services     []*DemoService
 	Tasks        []DemoTask
 	Functions    []*DemoFunction
+	Others       []DemoOther
 }
 
 // DemoUnit is an organizational unit; its parent, by name, stands before it ("": the root).

@@ -69,6 +69,11 @@ func (s *Server) seed(d *Description, now time.Time) error {
 		}
 	}
 	m.SetClock(now)
+	for i := range d.Others {
+		if err := m.other(&d.Others[i]); err != nil {
+			return err
+		}
+	}
 	for _, a := range d.Accounts { // after their life
 		if a.Closed {
 			if err := s.do(ManagementAccount, "us-east-1", "organizations", "CloseAccount", &organizations.CloseAccountInput{AccountId: &a.ID}); err != nil {
@@ -146,7 +151,8 @@ var (
 	seedReads = slices.Concat(seedECRReads, []string{
 		"account:ListRegions", "ec2:DescribeRegions",
 		"ecs:List*", "ecs:Describe*",
-		"lambda:ListFunctions", "lambda:ListAliases", "lambda:GetFunction", "lambda:ListVersionsByFunction",
+		"lambda:ListFunctions", "lambda:ListAliases", "lambda:GetFunction", "lambda:ListVersionsByFunction", "lambda:ListEventSourceMappings",
+		"iam:ListRoles", "inspector2:BatchGetAccountStatus", "inspector2:ListCoverage",
 		"eks:ListClusters", "eks:DescribeCluster",
 		"batch:DescribeJobDefinitions", "batch:DescribeJobQueues", "batch:DescribeJobs", "batch:ListJobs",
 		"events:ListEventBuses", "events:ListRules", "events:ListTargetsByRule",
@@ -155,7 +161,7 @@ var (
 		"codebuild:ListProjects", "codebuild:BatchGetProjects",
 		"sagemaker:List*", "sagemaker:Describe*", "apprunner:ListServices", "apprunner:DescribeService",
 		"bedrock-agentcore:List*", "bedrock-agentcore:Get*", "emr-serverless:ListApplications", "emr-serverless:GetApplication",
-		"gamelift:ListContainerGroupDefinitions", "gamelift:DescribeContainerGroupDefinition",
+		"gamelift:List*", "gamelift:Describe*",
 		"omics:ListWorkflows", "omics:GetWorkflow", "omics:ListRuns", "omics:GetRun",
 		"imagebuilder:ListContainerRecipes", "imagebuilder:GetContainerRecipe",
 	})

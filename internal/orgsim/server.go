@@ -25,6 +25,7 @@ func New() *Server {
 	s := &Server{services: make(map[string]*service)}
 	for _, svc := range []*service{
 		accountService(), ec2Service(), ecrService(), ecsService(), iamService(), lambdaService(),
+		eksService(), batchService(), eventsService(), schedulerService(), statesService(), codebuildService(), sagemakerService(), appRunnerService(), agentCoreService(), emrService(), gameliftService(), imageBuilderService(), inspectorService(),
 		organizationsService(), s3Service(), stsService(),
 	} {
 		s.services[svc.name] = svc
@@ -71,10 +72,14 @@ func (s *Server) AddAccount(id, name string) {
 	}
 }
 
-// ServeHTTP answers one AWS request, or one of the simulator's own under /_sim/.
+// ServeHTTP answers one AWS request, one to the Kubernetes API of a cluster, or one of the simulator's own under /_sim/.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/_sim/") {
 		s.serveControl(w, r)
+		return
+	}
+	if strings.HasPrefix(r.URL.Path, kubePrefix) {
+		s.serveKubernetes(w, r)
 		return
 	}
 	id := rand.Text()
@@ -98,6 +103,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		svc.writeError(w, r, err)
 		return
 	}
+	c.host = r.Host
 	limit := int64(maxBody)
 	if svc.protocol == restXML {
 		limit = maxS3Body
@@ -141,7 +147,11 @@ type request struct {
 func (svc *service) resolve(r *request) (*operation, error) {
 	var name string
 	switch svc.protocol {
-	case json11:
+	case json11, json10:
+		if speaksCBOR(r.Request) {
+			name = cborOperation(r.Request)
+			break
+		}
 		prefix, n, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 		if prefix == svc.targetPrefix {
 			name = n
@@ -192,12 +202,21 @@ func (svc *service) perform(c *Call, o *operation, r *request) (func(http.Respon
 	if err != nil {
 		return nil, err
 	}
-	return func(w http.ResponseWriter) error { return svc.writeOutput(w, o, out) }, nil
+	return func(w http.ResponseWriter) error {
+		if speaksCBOR(r.Request) {
+			w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
+			return writeBody(w, http.StatusOK, "application/cbor", encodeCBOR(encodeJSON(out, svc.lowerCamel)))
+		}
+		return svc.writeOutput(w, o, out)
+	}, nil
 }
 
 func (svc *service) decode(o *operation, r *request, in any) error {
 	switch svc.protocol {
-	case json11:
+	case json11, json10:
+		if speaksCBOR(r.Request) {
+			return decodeCBOR(r.body, in)
+		}
 		return decodeJSON(r.body, in)
 	case restJSON:
 		return decodeREST(o.route, r, in)
@@ -211,8 +230,8 @@ func (svc *service) decode(o *operation, r *request, in any) error {
 
 func (svc *service) writeOutput(w http.ResponseWriter, o *operation, out any) error {
 	switch svc.protocol {
-	case json11:
-		return writeBody(w, http.StatusOK, "application/x-amz-json-1.1", encodeJSON(out, svc.lowerCamel))
+	case json11, json10:
+		return writeBody(w, http.StatusOK, svc.protocol.contentType(), encodeJSON(out, svc.lowerCamel))
 	case restJSON:
 		if o.route.status == http.StatusNoContent {
 			w.WriteHeader(o.route.status)
@@ -461,13 +480,14 @@ func (svc *service) writeError(w http.ResponseWriter, r *http.Request, err error
 	e, detail := svc.asAPIError(err)
 	id := w.Header().Get("X-Amzn-Requestid")
 	switch svc.protocol {
-	case json11, restJSON:
-		w.Header().Set("X-Amzn-Errortype", e.Code)
-		contentType := "application/json"
-		if svc.protocol == json11 {
-			contentType = "application/x-amz-json-1.1"
+	case json11, json10, restJSON:
+		if speaksCBOR(r) {
+			w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
+			_ = writeBody(w, e.Status, "application/cbor", encodeCBOR(encodeJSONError(e, detail, svc.lowerCamel)))
+			return
 		}
-		_ = writeBody(w, e.Status, contentType, encodeJSONError(e, detail, svc.lowerCamel))
+		w.Header().Set("X-Amzn-Errortype", e.Code)
+		_ = writeBody(w, e.Status, svc.protocol.contentType(), encodeJSONError(e, detail, svc.lowerCamel))
 	case query:
 		_ = writeBody(w, e.Status, "text/xml", encodeQueryError(e, svc.xmlns, id))
 	case ec2query:

@@ -29,7 +29,10 @@ var ecrOps = map[string]bucket{
 	"GetRegistryPolicy":    ecrRest,
 	"GetRepositoryPolicy":  ecrRest,
 	"ListTagsForResource":  ecrRest,
-	"BatchGetImage":        ecrGet,
+
+	"DescribeRegistry":             ecrRest,
+	"ListPullTimeUpdateExclusions": ecrRest,
+	"BatchGetImage":                ecrGet,
 }
 
 // ecrPage is the longest page of DescribeRepositories and DescribeImages.
@@ -39,6 +42,8 @@ type repositoryAPI interface {
 	ecr.DescribeRepositoriesAPIClient
 	GetRegistryPolicy(context.Context, *ecr.GetRegistryPolicyInput, ...func(*ecr.Options)) (*ecr.GetRegistryPolicyOutput, error)
 	GetRepositoryPolicy(context.Context, *ecr.GetRepositoryPolicyInput, ...func(*ecr.Options)) (*ecr.GetRepositoryPolicyOutput, error)
+	DescribeRegistry(context.Context, *ecr.DescribeRegistryInput, ...func(*ecr.Options)) (*ecr.DescribeRegistryOutput, error)
+	ListPullTimeUpdateExclusions(context.Context, *ecr.ListPullTimeUpdateExclusionsInput, ...func(*ecr.Options)) (*ecr.ListPullTimeUpdateExclusionsOutput, error)
 	ListTagsForResource(context.Context, *ecr.ListTagsForResourceInput, ...func(*ecr.Options)) (*ecr.ListTagsForResourceOutput, error)
 }
 
@@ -66,6 +71,8 @@ func scanECR(ctx context.Context, w *work) {
 
 func (s *ecrScan) scan(ctx context.Context) {
 	shared, sharedErr := s.registryPolicy(ctx)
+	s.replication(ctx)
+	s.blindPulls(ctx)
 	var repositories []image.Inventory
 	seen := make(map[string]bool) // a repository made between two pages shifts the second
 	complete := true
@@ -131,6 +138,60 @@ func (s *ecrScan) registryPolicy(ctx context.Context) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// replication says where images are copied to. Deleting one here does not touch its copies, and what is deleted there is
+// not copied again.
+//
+// https://docs.aws.amazon.com/AmazonECR/latest/userguide/replication.html
+func (s *ecrScan) replication(ctx context.Context) {
+	out, err := s.repositories.DescribeRegistry(ctx, &ecr.DescribeRegistryInput{})
+	if err != nil {
+		s.fail("DescribeRegistry", "", err)
+		return
+	}
+	if out.ReplicationConfiguration == nil {
+		return
+	}
+	for _, rule := range out.ReplicationConfiguration.Rules {
+		what := "all repositories"
+		if len(rule.RepositoryFilters) > 0 {
+			var filters []string
+			for _, f := range rule.RepositoryFilters {
+				filters = append(filters, aws.ToString(f.Filter))
+			}
+			what = "repositories that begin with " + strings.Join(filters, " or ")
+		}
+		for _, d := range rule.Destinations {
+			s.note("", fmt.Sprintf("images of %s are replicated to %s in %s: deleting them here deletes no copy, and a copy that is deleted does not come again",
+				what, aws.ToString(d.RegistryId), aws.ToString(d.Region)))
+		}
+	}
+}
+
+// blindPulls tells whose pulls, but ours, leave no pull time: pull times do not protect what only they pull.
+//
+// https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-time-update-exclusions.html
+func (s *ecrScan) blindPulls(ctx context.Context) {
+	own := ""
+	if s.opts.OwnPrincipal != nil {
+		own = s.opts.OwnPrincipal(s.Account)
+	}
+	err := chain(func(token *string) (*string, error) {
+		out, err := s.repositories.ListPullTimeUpdateExclusions(ctx, &ecr.ListPullTimeUpdateExclusionsInput{NextToken: token, MaxResults: aws.Int32(100)})
+		if err != nil {
+			return nil, err
+		}
+		for _, principal := range out.PullTimeUpdateExclusions {
+			if principal != own {
+				s.note(principal, "its pulls leave no pull time: pull times are blind to it, and keep_pulled_within does not keep what only it pulls")
+			}
+		}
+		return out.NextToken, nil
+	})
+	if err != nil {
+		s.fail("ListPullTimeUpdateExclusions", "", err)
+	}
 }
 
 // actionsOf lists the actions that the statements of a policy name. A statement that does not name any, or that

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,22 +19,31 @@ import (
 var (
 	ecsClusters    = bucket{name: "clusters", rate: 20, burst: 50}
 	ecsTasks       = bucket{name: "tasks", rate: 20, burst: 100}
-	ecsServices    = bucket{name: "services", rate: 20, burst: 100}
+	ecsServices    = bucket{name: "services and daemons", rate: 20, burst: 100}
 	ecsRevisions   = bucket{name: "service revisions", rate: 20, burst: 50}
 	ecsDeployments = bucket{name: "service deployments", rate: 20, burst: 50}
 	ecsDefinitions = bucket{name: "task definitions", rate: 20, burst: 50}
 )
 
 var ecsOps = map[string]bucket{
-	"ListClusters":               ecsClusters,
-	"ListTasks":                  ecsTasks,
-	"DescribeTasks":              ecsTasks,
-	"ListServices":               ecsServices,
-	"DescribeServices":           ecsServices,
-	"DescribeServiceRevisions":   ecsRevisions,
-	"DescribeServiceDeployments": ecsDeployments,
-	"ListTaskDefinitions":        ecsDefinitions,
-	"DescribeTaskDefinition":     ecsDefinitions,
+	"ListClusters":                 ecsClusters,
+	"DescribeClusters":             ecsClusters,
+	"ListTasks":                    ecsTasks,
+	"DescribeTasks":                ecsTasks,
+	"ListServices":                 ecsServices,
+	"DescribeServices":             ecsServices,
+	"DescribeServiceRevisions":     ecsRevisions,
+	"ListServiceDeployments":       ecsDeployments,
+	"DescribeServiceDeployments":   ecsDeployments,
+	"ListTaskDefinitions":          ecsDefinitions,
+	"DescribeTaskDefinition":       ecsDefinitions,
+	"ListDaemons":                  ecsServices,
+	"DescribeDaemon":               ecsServices,
+	"DescribeDaemonRevisions":      ecsServices,
+	"ListDaemonDeployments":        ecsServices,
+	"DescribeDaemonDeployments":    ecsServices,
+	"ListDaemonTaskDefinitions":    ecsDefinitions,
+	"DescribeDaemonTaskDefinition": ecsDefinitions,
 }
 
 // ecsPage is the longest page of every list of ECS.
@@ -41,21 +51,38 @@ const ecsPage = 100
 
 type ecsAPI interface {
 	ecs.ListClustersAPIClient
+	DescribeClusters(context.Context, *ecs.DescribeClustersInput, ...func(*ecs.Options)) (*ecs.DescribeClustersOutput, error)
 	taskAPI
 	serviceAPI
+	daemonAPI
 	definitionAPI
 }
 
-// ecsScan looks at the tasks, services and task definitions of a target.
+// ecsScan looks at the tasks, services, daemons and task definitions of a target.
+//
+// Tasks are seen whoever started them (a service, RunTask, Batch, a rule) and wherever they run, since the lists are
+// asked for without a filter. Express services are services like any other.
 type ecsScan struct {
 	*work
 	api ecsAPI
 
-	mu          sync.Mutex
-	deployments map[string]string     // service deployment -> service
-	revisions   map[string]string     // service revision -> service
-	referrers   map[string][]referrer // task definition -> what refers to it
-	nameless    []container           // whose image only the task definition can tell
+	mu                sync.Mutex
+	unsettled         map[string]bool       // services that are being deployed
+	deployments       map[string]string     // service deployment -> service
+	revisions         map[string]string     // service revision -> service
+	daemonDeployments map[string]string     // daemon deployment -> daemon
+	daemonRevisions   map[string]string     // daemon revision -> daemon
+	referrers         map[string][]referrer // task definition, a daemon's too -> what refers to it
+	nameless          []container           // whose image only the task definition can tell
+}
+
+func newECSScan(w *work) *ecsScan {
+	return &ecsScan{
+		work: w, api: ecs.NewFromConfig(w.cfg),
+		unsettled: make(map[string]bool), deployments: make(map[string]string), revisions: make(map[string]string),
+		daemonDeployments: make(map[string]string), daemonRevisions: make(map[string]string),
+		referrers: make(map[string][]referrer),
+	}
 }
 
 // container is a container of a task or of a service revision, with the digest that ECS resolved its image to.
@@ -69,32 +96,42 @@ type container struct {
 
 // referrer is a resource that refers to a task definition.
 type referrer struct {
-	source, resource string
-	as               string // in words: "deployment PRIMARY"
-	live             bool
-	told             bool // it has told which image and digest each of its containers runs
+	use  image.Use // without the reference; a pin's says where the resource is
+	kind referrerKind
+	as   string // in words: "deployment PRIMARY"
+	told bool   // what it runs is known without the definition: the image of each container, a task's with its digest
 }
 
-func scanECS(ctx context.Context, w *work) {
-	s := &ecsScan{
-		work: w, api: ecs.NewFromConfig(w.cfg),
-		deployments: make(map[string]string), revisions: make(map[string]string), referrers: make(map[string][]referrer),
-	}
-	s.scan(ctx)
-}
+type referrerKind int
+
+const (
+	byService referrerKind = iota
+	byTask
+	byDaemon
+	byPin
+)
+
+func scanECS(ctx context.Context, w *work) { newECSScan(w).scan(ctx) }
 
 func (s *ecsScan) scan(ctx context.Context) {
-	var listed activeDefinitions
-	parts := []func(){func() { listed = s.listDefinitions(ctx) }}
+	var listed, daemons activeDefinitions
+	parts := []func(){
+		func() { listed = s.listDefinitions(ctx, "") },
+		func() { daemons = s.listDaemonDefinitions(ctx) },
+	}
 	for _, cluster := range s.clusters(ctx) {
 		parts = append(parts,
 			func() { s.tasks(ctx, cluster) },
-			func() { s.services(ctx, cluster) })
+			func() { s.services(ctx, cluster) },
+			func() { s.daemons(ctx, cluster) })
 	}
 	each(ctx, s.work, 8, slices.Values(parts), func(part func()) { part() })
 	s.serviceDeployments(ctx)
 	s.serviceRevisions(ctx)
-	s.definitions(ctx, listed)
+	s.daemonDeploymentsAndRevisions(ctx)
+	s.pinnedDefinitions(ctx, s.pinned(ctx), listed)
+	all := activeDefinitions{slices.Concat(listed.arns, daemons.arns), listed.complete && daemons.complete}
+	s.definitions(ctx, all, s.newest(all.arns))
 }
 
 // clusters lists all clusters, whatever their status.
@@ -111,11 +148,36 @@ func (s *ecsScan) clusters(ctx context.Context) []string {
 	return arns
 }
 
+// failIn records that something in a cluster could not be read, unless the cluster was deleted. A deleted one may be
+// listed for a while, and had neither tasks nor services nor instances left.
+//
+// https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeleteCluster.html
+func (s *ecsScan) failIn(ctx context.Context, op, cluster string, err error) {
+	switch errorCode(err) {
+	case "ClusterNotFoundException", "ClientException", "InvalidParameterException":
+		if s.clusterDeleted(ctx, cluster) {
+			return
+		}
+	}
+	s.fail(op, cluster, err)
+}
+
+func (s *ecsScan) clusterDeleted(ctx context.Context, cluster string) bool {
+	out, err := s.api.DescribeClusters(ctx, &ecs.DescribeClustersInput{Clusters: []string{cluster}})
+	if err != nil {
+		s.fail("DescribeClusters", cluster, err)
+		return false
+	}
+	return len(out.Clusters) == 1 && aws.ToString(out.Clusters[0].Status) == "INACTIVE" ||
+		len(out.Clusters) == 0 && len(out.Failures) == 1 && aws.ToString(out.Failures[0].Reason) == "MISSING"
+}
+
 // refer notes that a resource refers to a task definition.
 func (s *ecsScan) refer(definition string, r referrer) {
 	if definition == "" {
 		return
 	}
+	definition = strings.Clone(definition)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.referrers[definition] = append(s.referrers[definition], r)

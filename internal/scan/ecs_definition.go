@@ -19,6 +19,8 @@ import (
 type definitionAPI interface {
 	ecs.ListTaskDefinitionsAPIClient
 	DescribeTaskDefinition(context.Context, *ecs.DescribeTaskDefinitionInput, ...func(*ecs.Options)) (*ecs.DescribeTaskDefinitionOutput, error)
+	ListDaemonTaskDefinitions(context.Context, *ecs.ListDaemonTaskDefinitionsInput, ...func(*ecs.Options)) (*ecs.ListDaemonTaskDefinitionsOutput, error)
+	DescribeDaemonTaskDefinition(context.Context, *ecs.DescribeDaemonTaskDefinitionInput, ...func(*ecs.Options)) (*ecs.DescribeDaemonTaskDefinitionOutput, error)
 }
 
 // activeDefinitions are the active task definitions of a target.
@@ -39,15 +41,16 @@ type definitionCache map[string][]definedContainer
 
 const definitionCacheName = "ecs-task-definitions"
 
-// listDefinitions lists the active revisions of all families at once.
-func (s *ecsScan) listDefinitions(ctx context.Context) activeDefinitions {
+// listDefinitions lists the active revisions of all families at once, or of the families that begin with a text.
+func (s *ecsScan) listDefinitions(ctx context.Context, prefix string) activeDefinitions {
 	var l activeDefinitions
-	p := ecs.NewListTaskDefinitionsPaginator(s.api, &ecs.ListTaskDefinitionsInput{
-		Status: types.TaskDefinitionStatusActive, MaxResults: aws.Int32(ecsPage),
-	})
-	for out, err := range pages(ctx, p) {
+	in := &ecs.ListTaskDefinitionsInput{Status: types.TaskDefinitionStatusActive, MaxResults: aws.Int32(ecsPage)}
+	if prefix != "" {
+		in.FamilyPrefix = &prefix
+	}
+	for out, err := range pages(ctx, ecs.NewListTaskDefinitionsPaginator(s.api, in)) {
 		if err != nil {
-			s.fail("ListTaskDefinitions", "", err)
+			s.fail("ListTaskDefinitions", prefix, err)
 			return l
 		}
 		l.arns = append(l.arns, out.TaskDefinitionArns...)
@@ -64,19 +67,20 @@ func (s *ecsScan) newest(arns []string) map[string]bool {
 		number int
 	}
 	picked := make(map[string]bool)
-	families := make(map[string][]revision)
+	families := make(map[[2]string][]revision)
 	for _, arn := range arns {
 		family, number, ok := definitionOf(arn)
 		if !ok {
 			picked[arn] = true
 			continue
 		}
-		families[family] = append(families[family], revision{arn, number})
+		kind := strings.TrimSuffix(arn, arn[strings.LastIndexByte(arn, '/'):]) // a daemon's family may have the same name
+		families[[2]string{kind, family}] = append(families[[2]string{kind, family}], revision{arn, number})
 	}
 	for family, revisions := range families {
 		keep := len(revisions)
 		if s.opts.KeepTaskDefinitions != nil {
-			if n := s.opts.KeepTaskDefinitions(family); n >= 0 {
+			if n := s.opts.KeepTaskDefinitions(family[1]); n >= 0 {
 				keep = min(n, keep)
 			}
 		}
@@ -88,9 +92,12 @@ func (s *ecsScan) newest(arns []string) map[string]bool {
 	return picked
 }
 
-// definitionOf takes family and revision from a task definition's ARN.
+// definitionOf takes family and revision from a task definition's ARN, a daemon's too.
 func definitionOf(arn string) (family string, revision int, ok bool) {
 	_, name, ok := strings.Cut(arn, ":task-definition/")
+	if !ok {
+		_, name, ok = strings.Cut(arn, daemonDefinitionPart)
+	}
 	family, number, ok2 := strings.Cut(name, ":")
 	revision, err := strconv.Atoi(number)
 	return family, revision, ok && ok2 && family != "" && err == nil
@@ -98,10 +105,9 @@ func definitionOf(arn string) (family string, revision int, ok bool) {
 
 // definitions looks at the task definitions that something refers to, whatever their status, and at those kept for
 // a rollback: each once, and those of an earlier run not at all.
-func (s *ecsScan) definitions(ctx context.Context, listed activeDefinitions) {
-	newest := s.newest(listed.arns)
+func (s *ecsScan) definitions(ctx context.Context, listed activeDefinitions, kept map[string]bool) {
 	cache := loadCache[definitionCache](ctx, s.work, definitionCacheName)
-	wanted := maps.Clone(newest)
+	wanted := maps.Clone(kept)
 	for arn := range s.referrers {
 		wanted[arn] = true
 	}
@@ -119,7 +125,7 @@ func (s *ecsScan) definitions(ctx context.Context, listed activeDefinitions) {
 		containers, err := s.describeDefinition(ctx, arn)
 		if err != nil {
 			if !s.deleted(arn, err, listed) {
-				s.fail("DescribeTaskDefinition", arn, err)
+				s.fail(describeOp(arn), arn, err)
 			}
 			return
 		}
@@ -128,7 +134,7 @@ func (s *ecsScan) definitions(ctx context.Context, listed activeDefinitions) {
 		known[arn] = containers
 	})
 	for arn := range known {
-		s.definitionUses(arn, known[arn], newest[arn])
+		s.definitionUses(arn, known[arn], kept[arn])
 	}
 	s.namelessUses(known)
 
@@ -147,15 +153,34 @@ func (s *ecsScan) definitions(ctx context.Context, listed activeDefinitions) {
 }
 
 // deleted reports whether a task definition is gone for good: ECS does not know it, does not list it, and all that
-// refers to it are tasks that have told what they run. Nothing can be started from it any more.
+// refers to it has told what it runs or is a pin, which starts nothing then. Nothing can be started from it any more.
 //
 // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/delete-task-definition-v2.html
 func (s *ecsScan) deleted(arn string, err error, listed activeDefinitions) bool {
-	return errorCode(err) == (&types.ClientException{}).ErrorCode() && listed.complete && !slices.Contains(listed.arns, arn) &&
-		!slices.ContainsFunc(s.referrers[arn], func(r referrer) bool { return r.source != "ecs-task" || !r.told })
+	if errorCode(err) != (&types.ClientException{}).ErrorCode() || !listed.complete || slices.Contains(listed.arns, arn) ||
+		slices.ContainsFunc(s.referrers[arn], func(r referrer) bool { return !r.told && r.kind != byPin }) {
+		return false
+	}
+	for _, r := range s.referrers[arn] {
+		if r.kind == byPin {
+			s.notePinned(r.use, nameOf(arn), "which does not exist")
+		}
+	}
+	return true
+}
+
+// describeOp is the operation that describes a task definition.
+func describeOp(arn string) string {
+	if strings.Contains(arn, daemonDefinitionPart) {
+		return "DescribeDaemonTaskDefinition"
+	}
+	return "DescribeTaskDefinition"
 }
 
 func (s *ecsScan) describeDefinition(ctx context.Context, arn string) ([]definedContainer, error) {
+	if strings.Contains(arn, daemonDefinitionPart) {
+		return s.describeDaemonDefinition(ctx, arn)
+	}
 	out, err := s.api.DescribeTaskDefinition(ctx, &ecs.DescribeTaskDefinitionInput{TaskDefinition: &arn})
 	if err != nil {
 		return nil, err
@@ -173,56 +198,73 @@ func (s *ecsScan) describeDefinition(ctx context.Context, arn string) ([]defined
 	return containers, nil
 }
 
-// definitionUses records the images of one task definition, for the services and tasks that refer to it and for a
-// rollback.
+// nameOf is family:revision.
+func nameOf(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
+
+// definitionUses records the images of one task definition, for all that refers to it and for a rollback.
 func (s *ecsScan) definitionUses(arn string, containers []definedContainer, rollback bool) {
-	const op = "DescribeTaskDefinition"
-	name := arn[strings.LastIndexByte(arn, '/')+1:]
+	op, kept := describeOp(arn), "ecs-task-definition"
+	if op == "DescribeDaemonTaskDefinition" {
+		kept = "ecs-daemon-task-definition"
+	}
+	name := nameOf(arn)
 	witnesses := witnesses(s.referrers[arn])
-	live := slices.ContainsFunc(witnesses, func(r referrer) bool { return r.live })
+	live := slices.ContainsFunc(witnesses, func(r referrer) bool { return r.use.Live })
 	for _, c := range containers {
 		for _, r := range witnesses {
-			detail := "container " + c.Name + ", task definition " + name
-			if r.as != "" {
-				detail += ", " + r.as
+			use := r.use
+			switch {
+			case r.kind == byPin:
+				use.Detail = strings.TrimPrefix(use.Detail+", task definition "+name+", container "+c.Name, ", ")
+			case r.as != "":
+				use.Detail = "container " + c.Name + ", task definition " + name + ", " + r.as
+			default:
+				use.Detail = "container " + c.Name + ", task definition " + name
 			}
-			s.use(op, image.Use{Source: r.source, Resource: r.resource, Detail: detail, Live: r.live}, c.Image, "")
+			s.use(op, use, c.Image, "")
 		}
 		if rollback && !live {
-			s.use(op, image.Use{
-				Source: "ecs-task-definition", Resource: arn, Detail: "container " + c.Name + ", kept for a rollback",
-			}, c.Image, "")
+			s.use(op, image.Use{Source: kept, Resource: arn, Detail: "container " + c.Name + ", kept for a rollback"}, c.Image, "")
 		}
 	}
 }
 
-// witnesses picks the referrers that are named as users of a task definition: every service, once; and, of tasks
-// that no service stands for, one, since their own images are recorded for each of them already.
+// witnesses picks the referrers that are named as users of a task definition: all but tasks, each resource once; and, of
+// tasks that nothing else that is live stands for, one, since their own images are recorded for each of them already.
 func witnesses(all []referrer) []referrer {
-	var services, tasks []referrer
+	var named, tasks []referrer
 	for _, r := range all {
-		if r.source == "ecs-service" {
-			services = append(services, r)
-		} else {
+		if r.kind == byTask {
 			tasks = append(tasks, r)
+		} else {
+			named = append(named, r)
 		}
 	}
-	slices.SortFunc(services, func(a, b referrer) int {
-		return cmp.Or(cmp.Compare(a.resource, b.resource), cmp.Compare(a.as, b.as))
+	sortReferrers(named)
+	named = slices.CompactFunc(named, func(a, b referrer) bool { return a.use.Resource == b.use.Resource })
+	if len(tasks) == 0 || slices.ContainsFunc(named, func(r referrer) bool { return r.use.Live }) {
+		return named
+	}
+	sortReferrers(tasks)
+	slices.SortStableFunc(tasks, liveFirst)
+	return append(named, tasks[0])
+}
+
+func sortReferrers(list []referrer) {
+	slices.SortFunc(list, func(a, b referrer) int {
+		return cmp.Or(cmp.Compare(a.use.Resource, b.use.Resource), liveFirst(a, b), cmp.Compare(a.as, b.as), cmp.Compare(a.use.Detail, b.use.Detail))
 	})
-	services = slices.CompactFunc(services, func(a, b referrer) bool { return a.resource == b.resource })
-	if len(services) > 0 || len(tasks) == 0 {
-		return services
+}
+
+func liveFirst(a, b referrer) int {
+	switch {
+	case a.use.Live == b.use.Live:
+		return 0
+	case a.use.Live:
+		return -1
+	default:
+		return 1
 	}
-	return []referrer{slices.MinFunc(tasks, func(a, b referrer) int {
-		if a.live != b.live {
-			if a.live {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(a.resource, b.resource)
-	})}
 }
 
 // namelessUses records containers of which ECS tells the digest and not the image, by their task definition. A

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -22,6 +23,7 @@ type serviceAPI interface {
 }
 
 type revisionAPI interface {
+	ListServiceDeployments(context.Context, *ecs.ListServiceDeploymentsInput, ...func(*ecs.Options)) (*ecs.ListServiceDeploymentsOutput, error)
 	DescribeServiceDeployments(context.Context, *ecs.DescribeServiceDeploymentsInput, ...func(*ecs.Options)) (*ecs.DescribeServiceDeploymentsOutput, error)
 	DescribeServiceRevisions(context.Context, *ecs.DescribeServiceRevisionsInput, ...func(*ecs.Options)) (*ecs.DescribeServiceRevisionsOutput, error)
 }
@@ -39,7 +41,7 @@ func (s *ecsScan) services(ctx context.Context, cluster string) {
 	for batch := range slices.Chunk(sortedKeys(listed), describeServicesBatch) {
 		out, err := s.api.DescribeServices(ctx, &ecs.DescribeServicesInput{Cluster: &cluster, Services: batch})
 		if err != nil {
-			s.fail("DescribeServices", cluster, err)
+			s.failIn(ctx, "DescribeServices", cluster, err)
 			continue
 		}
 		var answered []string
@@ -57,7 +59,7 @@ func (s *ecsScan) listServices(ctx context.Context, cluster string) (arns map[st
 	p := ecs.NewListServicesPaginator(s.api, &ecs.ListServicesInput{Cluster: &cluster, MaxResults: aws.Int32(ecsPage)})
 	for out, err := range pages(ctx, p) {
 		if err != nil {
-			s.fail("ListServices", cluster, err)
+			s.failIn(ctx, "ListServices", cluster, err)
 			return arns, false
 		}
 		for _, arn := range out.ServiceArns {
@@ -75,7 +77,7 @@ func (s *ecsScan) service(sv *types.Service) {
 		return // deleted meanwhile
 	}
 	arn := aws.ToString(sv.ServiceArn)
-	r := referrer{source: "ecs-service", resource: arn, live: true}
+	r := referrer{use: image.Use{Source: "ecs-service", Resource: arn, Live: true}}
 	s.refer(aws.ToString(sv.TaskDefinition), r)
 	for i := range sv.Deployments {
 		d := &sv.Deployments[i]
@@ -87,10 +89,16 @@ func (s *ecsScan) service(sv *types.Service) {
 		r.as = "task set " + aws.ToString(t.Status)
 		s.refer(aws.ToString(t.TaskDefinition), r)
 	}
+	arn = strings.Clone(arn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if deployment := aws.ToString(sv.CurrentServiceDeployment); deployment != "" && !settled(sv) {
-		s.deployments[deployment] = arn
+	if !settled(sv) {
+		if deployment := aws.ToString(sv.CurrentServiceDeployment); deployment != "" {
+			s.deployments[deployment] = arn
+		}
+		if sv.DeploymentController == nil || sv.DeploymentController.Type == types.DeploymentControllerTypeEcs {
+			s.unsettled[arn] = true // the other controllers have no service deployments
+		}
 	}
 	for i := range sv.CurrentServiceRevisions {
 		if revision := aws.ToString(sv.CurrentServiceRevisions[i].Arn); revision != "" {
@@ -100,15 +108,27 @@ func (s *ecsScan) service(sv *types.Service) {
 }
 
 // settled reports whether a service has a single deployment, and that is complete: there is nothing then that it may
-// return to but its current revisions.
+// return to but its current revision. Until its bake time is over a deployment is not complete; and one that is can be
+// neither stopped nor rolled back. Whoever wants the older version back deploys its task definition anew, which is what
+// the newest ones are kept for.
+//
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stop-service-deployment.html
 func settled(sv *types.Service) bool {
 	return len(sv.Deployments) == 1 && sv.Deployments[0].RolloutState == types.DeploymentRolloutStateCompleted
 }
 
-// serviceDeployments adds the revisions that deployments which are going on may still return to.
+// serviceDeployments adds the revisions that services which are being deployed may return to. A rollback, by an alarm,
+// the circuit breaker, a hook or by hand, goes to the revision of the last deployment that was successful. Where other
+// deployments were begun and given up since, that is none of the current ones, and need not be the source of the one
+// that is going on: so all deployments since then are looked at. The history goes back 90 days; what was successful
+// before that is the source of the oldest that is left.
+//
+// This costs a call for each service that is not settled, and one for 20 of the deployments; nothing for the others.
 //
 // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment.html
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
 func (s *ecsScan) serviceDeployments(ctx context.Context) {
+	each(ctx, s.work, 4, slices.Values(sortedKeys(s.unsettled)), func(service string) { s.history(ctx, service) })
 	for batch := range slices.Chunk(sortedKeys(s.deployments), describeDeploymentsBatch) {
 		out, err := s.api.DescribeServiceDeployments(ctx, &ecs.DescribeServiceDeploymentsInput{ServiceDeploymentArns: batch})
 		if err != nil {
@@ -125,20 +145,71 @@ func (s *ecsScan) serviceDeployments(ctx context.Context) {
 	}
 }
 
-func (s *ecsScan) serviceDeployment(d *types.ServiceDeployment) {
-	if d.Status == types.ServiceDeploymentStatusSuccessful || d.Status == types.ServiceDeploymentStatusRollbackSuccessful {
-		return // the service's current revisions are all there is
+// history adds a service's deployments since the last successful one, and what that deployed.
+func (s *ecsScan) history(ctx context.Context, service string) {
+	const op = "ListServiceDeployments"
+	var list []rollout
+	err := chain(func(token *string) (*string, error) {
+		out, err := s.api.ListServiceDeployments(ctx, &ecs.ListServiceDeploymentsInput{
+			Cluster: aws.String(clusterOf(service)), Service: &service, MaxResults: aws.Int32(ecsPage), NextToken: token,
+		})
+		if err != nil {
+			return nil, err
+		}
+		for i := range out.ServiceDeployments {
+			d := &out.ServiceDeployments[i]
+			list = append(list, rollout{
+				arn: aws.ToString(d.ServiceDeploymentArn), target: aws.ToString(d.TargetServiceRevisionArn),
+				created: aws.ToTime(d.CreatedAt), successful: d.Status == types.ServiceDeploymentStatusSuccessful,
+			})
+		}
+		return out.NextToken, nil
+	})
+	if err != nil && !s.serviceDeleted(ctx, service) {
+		s.fail(op, service, err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	addRollouts(list, service, s.deployments, s.revisions)
+}
+
+// rollout is a deployment of a service or daemon.
+type rollout struct {
+	arn, target string // target: the revision that it deploys
+	created     time.Time
+	successful  bool
+}
+
+// addRollouts adds the deployments since the last successful one, and the revision that this one deployed.
+func addRollouts(list []rollout, owner string, deployments, revisions map[string]string) {
+	slices.SortStableFunc(list, func(a, b rollout) int { return b.created.Compare(a.created) })
+	for _, r := range list {
+		if r.successful {
+			if r.target != "" {
+				revisions[r.target] = owner
+			}
+			return
+		}
+		deployments[r.arn] = owner
+	}
+}
+
+func (s *ecsScan) serviceDeployment(d *types.ServiceDeployment) {
 	service := s.deployments[aws.ToString(d.ServiceDeploymentArn)]
-	revisions := d.SourceServiceRevisions
+	var revisions []string
 	if d.TargetServiceRevision != nil {
-		revisions = append(revisions, *d.TargetServiceRevision)
+		revisions = append(revisions, aws.ToString(d.TargetServiceRevision.Arn))
 	}
 	if d.Rollback != nil {
-		revisions = append(revisions, types.ServiceRevisionSummary{Arn: d.Rollback.ServiceRevisionArn})
+		revisions = append(revisions, aws.ToString(d.Rollback.ServiceRevisionArn))
 	}
-	for i := range revisions {
-		if arn := aws.ToString(revisions[i].Arn); arn != "" {
+	if d.Status != types.ServiceDeploymentStatusSuccessful { // after that there is no way back
+		for i := range d.SourceServiceRevisions {
+			revisions = append(revisions, aws.ToString(d.SourceServiceRevisions[i].Arn))
+		}
+	}
+	for _, arn := range revisions {
+		if arn != "" {
 			s.revisions[arn] = service
 		}
 	}
@@ -171,7 +242,7 @@ func (s *ecsScan) serviceRevision(r *types.ServiceRevision) {
 	name := "service revision " + path.Base(arn)
 	service := s.revisions[arn]
 	definition := aws.ToString(r.TaskDefinition)
-	s.refer(definition, referrer{source: "ecs-service", resource: service, as: name, live: true})
+	s.refer(definition, referrer{use: image.Use{Source: "ecs-service", Resource: service, Live: true}, as: name})
 	for i := range r.ContainerImages {
 		c := &r.ContainerImages[i]
 		s.run(container{
@@ -188,20 +259,23 @@ func (s *ecsScan) serviceRevision(r *types.ServiceRevision) {
 // missingParts tells what is missing because its service was deleted meanwhile from what cannot be described.
 func (s *ecsScan) missingParts(ctx context.Context, op string, arns []string, serviceOf map[string]string, err error) {
 	for _, arn := range arns {
-		service := serviceOf[arn]
-		out, describeErr := s.api.DescribeServices(ctx, &ecs.DescribeServicesInput{
-			Cluster: aws.String(clusterOf(service)), Services: []string{service},
-		})
-		if describeErr != nil {
-			s.fail("DescribeServices", service, describeErr)
-			continue
-		}
-		deleted := len(out.Services) == 0 && len(out.Failures) == 1 && aws.ToString(out.Failures[0].Reason) == "MISSING" ||
-			len(out.Services) == 1 && aws.ToString(out.Services[0].Status) == "INACTIVE"
-		if !deleted {
+		if !s.serviceDeleted(ctx, serviceOf[arn]) {
 			s.fail(op, arn, err)
 		}
 	}
+}
+
+// serviceDeleted reports whether it is proven that a service was deleted meanwhile.
+func (s *ecsScan) serviceDeleted(ctx context.Context, service string) bool {
+	out, err := s.api.DescribeServices(ctx, &ecs.DescribeServicesInput{
+		Cluster: aws.String(clusterOf(service)), Services: []string{service},
+	})
+	if err != nil {
+		s.fail("DescribeServices", service, err)
+		return false
+	}
+	return len(out.Services) == 0 && len(out.Failures) == 1 && aws.ToString(out.Failures[0].Reason) == "MISSING" ||
+		len(out.Services) == 1 && aws.ToString(out.Services[0].Status) == "INACTIVE"
 }
 
 // Which digests such a service would start is not known until it is deployed again.

@@ -25,7 +25,7 @@ func (s *ecsScan) tasks(ctx context.Context, cluster string) {
 	for batch := range slices.Chunk(sortedKeys(listed), describeTasksBatch) {
 		out, err := s.api.DescribeTasks(ctx, &ecs.DescribeTasksInput{Cluster: &cluster, Tasks: batch})
 		if err != nil {
-			s.fail("DescribeTasks", cluster, err)
+			s.failIn(ctx, "DescribeTasks", cluster, err)
 			continue
 		}
 		var answered []string
@@ -40,14 +40,15 @@ func (s *ecsScan) tasks(ctx context.Context, cluster string) {
 
 func (s *ecsScan) listTasks(ctx context.Context, cluster string) (arns map[string]bool, complete bool) {
 	arns, complete = make(map[string]bool), true
-	// Running ones first: a task that stops between the two lists is in both and not in neither.
+	// Running ones first: a task that stops between the two lists is in both and not in neither. They include those that
+	// are still to start; and no task ever has the third status, PENDING, as its desired one.
 	for _, status := range []types.DesiredStatus{types.DesiredStatusRunning, types.DesiredStatusStopped} {
 		p := ecs.NewListTasksPaginator(s.api, &ecs.ListTasksInput{
 			Cluster: &cluster, DesiredStatus: status, MaxResults: aws.Int32(ecsPage),
 		})
 		for out, err := range pages(ctx, p) {
 			if err != nil {
-				s.fail("ListTasks", cluster, err)
+				s.failIn(ctx, "ListTasks", cluster, err)
 				complete = false
 				break
 			}
@@ -65,7 +66,7 @@ func (s *ecsScan) task(t *types.Task) {
 	told := len(t.Containers) > 0 && !slices.ContainsFunc(t.Containers, func(c types.Container) bool {
 		return aws.ToString(c.Image) == "" || aws.ToString(c.ImageDigest) == ""
 	})
-	s.refer(definition, referrer{source: "ecs-task", resource: arn, live: live, told: told})
+	s.refer(definition, referrer{use: image.Use{Source: "ecs-task", Resource: arn, Live: live}, kind: byTask, told: told})
 	for i := range t.Containers {
 		c := &t.Containers[i]
 		detail := "container " + aws.ToString(c.Name)

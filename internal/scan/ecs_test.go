@@ -236,16 +236,15 @@ func TestECSFailures(t *testing.T) {
 		{"revision of before 2024-10-25", "DescribeServiceRevisions", "serviceRevisions", "service-revision", "MISSING"},
 		{"revision not answered", "DescribeServiceRevisions", "serviceRevisions", "service-revision", ""},
 		{"deployment missing", "DescribeServiceDeployments", "serviceDeployments", "service-deployment", "MISSING"},
+		{"deployment not answered", "DescribeServiceDeployments", "serviceDeployments", "service-deployment", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w, ref, _ := ecsWorld(t)
 			w.service("main", "one", w.register("web", ref), 1)
+			w.deploy("one", "", watched)
 			w.tamper(func(op string, _ []byte) *tamper {
-				switch {
-				case op == tt.op:
+				if op == tt.op {
 					return &tamper{change: edit(failures(tt.reason, tt.entries))}
-				case op == "DescribeServices":
-					return &tamper{change: edit(rolling)}
 				}
 				return nil
 			})
@@ -270,7 +269,11 @@ func TestGoneMeanwhile(t *testing.T) {
 				case op == tt.describe && strings.Contains(string(body), tt.arn):
 					described = true
 				case op == tt.list && !described && !strings.Contains(string(body), "STOPPED"):
-					return &tamper{change: edit(func(m map[string]any) { m[tt.entries] = append(m[tt.entries].([]any), tt.arn) })}
+					return &tamper{change: edit(func(m map[string]any) {
+						if list, ok := m[tt.entries].([]any); ok { // App Runner has a ListServices too
+							m[tt.entries] = append(list, tt.arn)
+						}
+					})}
 				}
 				return nil
 			})
@@ -303,48 +306,6 @@ func TestRevisionOfDeletedService(t *testing.T) {
 		}
 	})
 	wantOK(t, w.scan())
-}
-
-// TestDeploymentInProgress: the revision that a deployment may be rolled back to is in use.
-func TestDeploymentInProgress(t *testing.T) {
-	w, ref, old := ecsWorld(t)
-	definition := w.register("web", ref)
-	w.service("main", "one", definition, 1)
-	w.push("app", manifest("two", ""), "v1")
-	must(w.ecs().UpdateService(t.Context(), &ecs.UpdateServiceInput{
-		Cluster: aws.String("main"), Service: aws.String("one"), ForceNewDeployment: true,
-	}))(t)
-	oldIsUsed := func() bool {
-		return slices.ContainsFunc(uses(w.scan(), "ecs-service"), func(u string) bool {
-			return strings.Contains(u, short(old))
-		})
-	}
-	if oldIsUsed() {
-		t.Error("the revision before the last successful deployment counts as used")
-	}
-	w.tamper(func(op string, _ []byte) *tamper {
-		switch op {
-		case "DescribeServices":
-			return &tamper{change: edit(rolling)}
-		case "DescribeServiceDeployments":
-			return &tamper{change: edit(func(m map[string]any) {
-				m["serviceDeployments"].([]any)[0].(map[string]any)["status"] = "IN_PROGRESS"
-			})}
-		}
-		return nil
-	})
-	if !oldIsUsed() {
-		t.Error("the revision that the deployment may return to is not used")
-	}
-}
-
-// rolling makes the deployments of services look unfinished.
-func rolling(answer map[string]any) {
-	for _, s := range answer["services"].([]any) {
-		for _, d := range s.(map[string]any)["deployments"].([]any) {
-			d.(map[string]any)["rolloutState"] = "IN_PROGRESS"
-		}
-	}
 }
 
 // TestNamelessContainers: a container whose image ECS leaves out is looked up in the task definition.
@@ -482,12 +443,113 @@ func TestDefinitionOf(t *testing.T) {
 		{"arn:aws:ecs:us-east-1:111111111111:task-definition/web:12", "web", 12, true},
 		{"arn:aws-cn:ecs:cn-north-1:111111111111:task-definition/a_b-c:1", "a_b-c", 1, true},
 		{"arn:aws:ecs:us-east-1:111111111111:task-definition/web", "", 0, false},
-		{"arn:aws:ecs:us-east-1:111111111111:daemon-task-definition/web:1", "", 0, false},
+		{"arn:aws:ecs:us-east-1:111111111111:daemon-task-definition/web:1", "web", 1, true},
+		{"arn:aws:ecs:us-east-1:111111111111:service/web:1", "", 0, false},
 		{"", "", 0, false},
 	} {
 		family, revision, ok := definitionOf(tt.arn)
 		if ok != tt.ok || ok && (family != tt.family || revision != tt.revision) {
 			t.Errorf("definitionOf(%q) = %q, %d, %v", tt.arn, family, revision, ok)
+		}
+	}
+}
+
+// TestTasksOfEveryKind: whoever started them, wherever they run, from the moment they are asked for to the one they are
+// gone.
+func TestTasksOfEveryKind(t *testing.T) {
+	for _, launch := range []types.LaunchType{types.LaunchTypeEc2, types.LaunchTypeFargate, types.LaunchTypeExternal, types.LaunchTypeManagedInstances} {
+		for _, status := range []string{"PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING", "DEPROVISIONING"} {
+			w, ref, digest := ecsWorld(t)
+			out := must(w.ecs().RunTask(t.Context(), &ecs.RunTaskInput{
+				Cluster: aws.String("main"), TaskDefinition: aws.String(w.register("job", ref)), LaunchType: launch, StartedBy: aws.String("events-rule/x"),
+			}))(t)
+			if slices.Contains([]string{"DEACTIVATING", "STOPPING", "DEPROVISIONING"}, status) { // their desired status is STOPPED
+				must(w.ecs().StopTask(t.Context(), &ecs.StopTaskInput{Cluster: aws.String("main"), Task: out.Tasks[0].TaskArn}))(t)
+			}
+			w.tamper(func(op string, _ []byte) *tamper {
+				if op != "DescribeTasks" {
+					return nil
+				}
+				return &tamper{change: edit(func(m map[string]any) { m["tasks"].([]any)[0].(map[string]any)["lastStatus"] = status })}
+			})
+			snap := w.scan()
+			wantECS(t, snap)
+			wantUses(t, snap, "ecs-task",
+				"live | task | app:v1@"+short(digest)+" | container app",
+				"live | task | app:v1 | container app, task definition job:1")
+		}
+	}
+}
+
+// TestDeletedCluster: one that is still listed is no gap, if ECS says that it was deleted.
+func TestDeletedCluster(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		arn  string // of the cluster that is listed besides
+		deny bool
+		gap  bool
+	}{
+		{"inactive", "arn:aws:ecs:" + tokyo + ":" + accountA + ":cluster/old", false, false},
+		{"gone", "arn:aws:ecs:" + tokyo + ":" + accountA + ":cluster/gone", false, false},
+		{"nobody knows", "arn:aws:ecs:" + tokyo + ":" + accountA + ":cluster/old", true, true},
+		{"there, and not found", "", false, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w, ref, _ := ecsWorld(t)
+			w.task("main", w.register("job", ref))
+			w.cluster("old")
+			must(w.ecs().DeleteCluster(t.Context(), &ecs.DeleteClusterInput{Cluster: aws.String("old")}))(t)
+			w.tamper(func(op string, _ []byte) *tamper {
+				switch {
+				case op == "ListClusters" && tt.arn != "":
+					return &tamper{change: edit(func(m map[string]any) { m["clusterArns"] = append(m["clusterArns"].([]any), tt.arn) })}
+				case op == "DescribeClusters" && tt.deny:
+					return &tamper{code: "AccessDeniedException"}
+				case op == "ListServices" && tt.arn == "":
+					return &tamper{code: "ClusterNotFoundException"}
+				}
+				return nil
+			})
+			snap := w.scan()
+			if tt.gap {
+				wantECS(t, snap, "ClusterNotFoundException")
+			} else {
+				wantECS(t, snap)
+			}
+			if len(uses(snap, "ecs-task")) == 0 {
+				t.Error("the other cluster was not read")
+			}
+		})
+	}
+}
+
+// TestExpressService: it is listed, described and deployed as any other service is, at its own task definition, so that
+// no operation of its own is needed to see its image.
+func TestExpressService(t *testing.T) {
+	w, ref, digest := ecsWorld(t)
+	role := aws.String("arn:aws:iam::" + accountA + ":role/r")
+	out := must(w.ecs().CreateExpressGatewayService(t.Context(), &ecs.CreateExpressGatewayServiceInput{
+		Cluster: aws.String("main"), ServiceName: aws.String("site"), InfrastructureRoleArn: role, ExecutionRoleArn: role,
+		PrimaryContainer: &types.ExpressGatewayContainer{Image: &ref},
+	}))(t)
+	w.push("app", manifest("two", ""), "v1")
+	w.tamper(func(op string, _ []byte) *tamper { return w.withoutTasks(op) })
+	before := w.calls(nil)
+	o := w.options(Target{Account: accountA, Region: tokyo, Planned: true})
+	o.KeepTaskDefinitions = func(string) int { return 0 }
+	snap := w.run(o)[image.Registry{Account: accountA, Region: tokyo}]
+	wantECS(t, snap)
+	if !digestsUsed(snap, "ecs-service")[digest] {
+		t.Errorf("uses: %v", uses(snap, "ecs-service"))
+	}
+	for _, u := range snap.Uses {
+		if u.Resource != *out.Service.ServiceArn {
+			t.Errorf("use by %s", u.Resource)
+		}
+	}
+	for op := range w.calls(before) {
+		if strings.Contains(op, "Express") {
+			t.Errorf("%s was called", op)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package scan
 import (
 	"context"
 	"errors"
+	"net"
 
 	"github.com/aws/smithy-go"
 )
@@ -44,6 +45,12 @@ func reason(err error) string {
 		err = op.Err
 	}
 	return requestID.ReplaceAllString(err.Error(), "")
+}
+
+// noSuchHost reports whether the name of a service's host does not exist.
+func noSuchHost(err error) bool {
+	dns, ok := errors.AsType[*net.DNSError](err)
+	return ok && dns.IsNotFound
 }
 
 // errorCode is the AWS error code of err, "" if it is no answer of AWS.

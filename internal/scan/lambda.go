@@ -27,16 +27,20 @@ var lambdaOps = map[string]bucket{
 	"ListFunctions": lambdaRest,
 	"ListAliases":   lambdaRest,
 	"GetFunction":   lambdaGet,
+
+	"ListEventSourceMappings": lambdaRest,
 }
 
 type lambdaAPI interface {
 	lambda.ListFunctionsAPIClient
 	lambda.ListAliasesAPIClient
+	lambda.ListEventSourceMappingsAPIClient
 	GetFunction(context.Context, *lambda.GetFunctionInput, ...func(*lambda.Options)) (*lambda.GetFunctionOutput, error)
 }
 
 const (
-	lambdaPage      = 50 // of every list
+	lambdaPage      = 50 // of every list but that of
+	mappingsPage    = 100
 	latest          = "$LATEST"
 	lambdaCacheName = "lambda-versions"
 )
@@ -74,6 +78,7 @@ func scanLambda(ctx context.Context, w *work) {
 	before := maps.Clone(s.known)
 	functions, complete := s.functions(ctx)
 	each(ctx, w, 4, maps.Keys(functions), func(name string) { s.function(ctx, name, functions[name]) })
+	s.lookUp(ctx, append(s.mappings(ctx), w.pinned(ctx)...))
 	if complete {
 		s.forget(functions)
 	}
@@ -270,4 +275,80 @@ func (s *lambdaScan) forget(functions map[string][]lambdaVersion) {
 func gone(err error) bool {
 	_, ok := errors.AsType[*types.ResourceNotFoundException](err)
 	return ok
+}
+
+// resolveLambda looks at versions that resources of another target invoke.
+func resolveLambda(ctx context.Context, w *work, pinned []pin) {
+	s := &lambdaScan{work: w, api: lambda.NewFromConfig(w.cfg), known: make(map[string]lambdaCode)}
+	s.lookUp(ctx, pinned)
+}
+
+// mappings finds the versions that event source mappings invoke, disabled ones too: their consumers pin them.
+//
+// https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html
+func (s *lambdaScan) mappings(ctx context.Context) []pin {
+	var pinned []pin
+	p := lambda.NewListEventSourceMappingsPaginator(s.api, &lambda.ListEventSourceMappingsInput{MaxItems: aws.Int32(mappingsPage)})
+	for out, err := range pages(ctx, p) {
+		if err != nil {
+			s.fail("ListEventSourceMappings", "", err)
+			break
+		}
+		for i := range out.EventSourceMappings {
+			m := &out.EventSourceMappings[i]
+			use := image.Use{
+				Source: "lambda-event-source-mapping", Account: s.Account, Region: s.Region, Detail: "event source mapping " + aws.ToString(m.UUID), Live: true,
+				Resource: cmp.Or(aws.ToString(m.EventSourceMappingArn), aws.ToString(m.FunctionArn)),
+			}
+			pinned = append(pinned, pin{kind: "lambda", name: aws.ToString(m.FunctionArn), use: use})
+		}
+	}
+	return pinned
+}
+
+// lookUp records the images of published versions that others invoke by their number, however old. $LATEST and what
+// aliases point at are looked at in any case.
+func (s *lambdaScan) lookUp(ctx context.Context, pinned []pin) {
+	type version struct{ function, version string }
+	by := make(map[version][]image.Use)
+	for _, p := range pinned {
+		name := p.name
+		if _, after, ok := strings.Cut(name, ":function:"); ok {
+			name = after
+		}
+		function, qualifier, _ := strings.Cut(name, ":")
+		if _, err := strconv.Atoi(qualifier); err == nil {
+			by[version{function, qualifier}] = append(by[version{function, qualifier}], p.use)
+		}
+	}
+	each(ctx, s.work, 4, maps.Keys(by), func(v version) {
+		const op = "GetFunction"
+		out, err := s.api.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: &v.function, Qualifier: &v.version})
+		if gone(err) {
+			for _, use := range by[v] {
+				s.note(use.Resource, "the version that it invokes does not exist: "+clipped(v.function+":"+v.version))
+			}
+			return
+		}
+		if err != nil {
+			s.fail(op, v.function+":"+v.version, err)
+			return
+		}
+		if out.Configuration == nil || out.Code == nil {
+			s.fail(op, v.function+":"+v.version, errNoAnswer)
+			return
+		}
+		if out.Configuration.PackageType != types.PackageTypeImage {
+			return
+		}
+		asked, err := s.resolve(aws.ToString(out.Code.ImageUri), "")
+		resolved, err2 := s.resolve(aws.ToString(out.Code.ResolvedImageUri), "")
+		if err := errors.Join(err, err2); err != nil || aws.ToString(out.Code.ResolvedImageUri) == "" {
+			s.fail(op, v.function+":"+v.version, cmp.Or(err, errNotResolved))
+		}
+		for _, use := range by[v] {
+			use.Detail = strings.TrimPrefix(use.Detail+", version "+v.version+" of "+v.function, ", ")
+			s.add(use, merge(asked, resolved)...)
+		}
+	})
 }

@@ -78,18 +78,26 @@ func TestCallsAreCounted(t *testing.T) {
 		"ecr:ListTagsForResource":  repositories,
 		"ecr:BatchGetImage":        repositories * 2,
 
-		"ecs:ListClusters":             1,
-		"ecs:ListTasks":                clusters * (ceil(services*10, 100) + 1),
-		"ecs:DescribeTasks":            clusters * ceil(services*10, 100),
-		"ecs:ListServices":             clusters,
-		"ecs:DescribeServices":         clusters * ceil(services, 10),
-		"ecs:DescribeServiceRevisions": ceil(clusters*services, 20),
-		"ecs:ListTaskDefinitions":      ceil(60*revisions+1, 100),
-		"ecs:DescribeTaskDefinition":   61,
+		"ecs:ListClusters":              1,
+		"ecs:ListTasks":                 clusters * (ceil(services*10, 100) + 1),
+		"ecs:DescribeTasks":             clusters * ceil(services*10, 100),
+		"ecs:ListServices":              clusters,
+		"ecs:DescribeServices":          clusters * ceil(services, 10),
+		"ecs:DescribeServiceRevisions":  ceil(clusters*services, 20),
+		"ecs:ListDaemons":               clusters,
+		"ecs:ListTaskDefinitions":       ceil(60*revisions+1, 100),
+		"ecs:ListDaemonTaskDefinitions": 1,
+		"ecs:DescribeTaskDefinition":    61,
 
 		"lambda:ListFunctions": 1,
 		"lambda:ListAliases":   1,
 		"lambda:GetFunction":   1,
+	}
+	for _, op := range emptyLists {
+		want[op]++
+	}
+	for _, op := range []string{"ecr:DescribeRegistry", "ecr:ListPullTimeUpdateExclusions", "inspector2:BatchGetAccountStatus"} {
+		want[op] = 1
 	}
 	before := w.calls(nil)
 	first := w.run(o)[image.Registry{Account: accountA, Region: tokyo}]
@@ -185,7 +193,7 @@ func TestConfigFails(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
-			o := w.options(Target{accountA, tokyo, true}, Target{accountA, virginia, false}, Target{accountB, tokyo, true})
+			o := w.options(Target{accountA, tokyo, true, false}, Target{accountA, virginia, false, false}, Target{accountB, tokyo, true, false})
 			o.Config = func(ctx context.Context, account, region string) (aws.Config, error) {
 				if account == accountA {
 					return tt.config(w, region)
@@ -212,10 +220,10 @@ func TestConfigFails(t *testing.T) {
 func TestPanic(t *testing.T) {
 	w, _, _ := lambdaWorld(t)
 	w.register("web", "nginx")
-	o := w.options(Target{accountA, tokyo, true})
+	o := w.options(Target{accountA, tokyo, true, false})
 	o.KeepTaskDefinitions = func(string) int { panic("boom") }
 	wantFailed(t, w.run(o)[image.Registry{Account: accountA, Region: tokyo}], "ecs", "panic", "boom")
-	o = w.options(Target{accountA, tokyo, true})
+	o = w.options(Target{accountA, tokyo, true, false})
 	o.KeepLambdaVersions = func(string) int { panic("boom") }
 	wantFailed(t, w.run(o)[image.Registry{Account: accountA, Region: tokyo}], "lambda", "panic", "boom")
 }
@@ -226,7 +234,7 @@ func TestCancel(t *testing.T) {
 	w.SetFaults([]orgsim.Fault{{Account: accountA, Operation: "ListTaskDefinitions", LatencyMS: 60_000}})
 	ctx, cancel := context.WithCancel(t.Context())
 	var sink collector
-	o := w.options(Target{accountA, tokyo, true}, Target{accountB, tokyo, true}, Target{accountA, virginia, false})
+	o := w.options(Target{accountA, tokyo, true, false}, Target{accountB, tokyo, true, false}, Target{accountA, virginia, false, false})
 	o.Concurrency = 2
 	o.Sink = func(ctx context.Context, snap *Snapshot) error {
 		_ = sink.take(ctx, snap)
@@ -252,7 +260,7 @@ func TestCancel(t *testing.T) {
 
 func TestSinkFails(t *testing.T) {
 	w := newWorld(t)
-	o := w.options(Target{accountA, tokyo, true}, Target{accountB, tokyo, true})
+	o := w.options(Target{accountA, tokyo, true, false}, Target{accountB, tokyo, true, false})
 	o.Concurrency = 1
 	n := 0
 	o.Sink = func(context.Context, *Snapshot) error { n++; return errTest }
@@ -267,7 +275,7 @@ func TestConcurrencyAndProgress(t *testing.T) {
 	for i := range 6 {
 		account := fmt.Sprintf("%012d", i+1)
 		w.AddAccount(account, "x")
-		targets = append(targets, Target{account, tokyo, true})
+		targets = append(targets, Target{account, tokyo, true, false})
 	}
 	w.SetFaults([]orgsim.Fault{{Operation: "ListClusters", LatencyMS: 20}, {Account: targets[3].Account, Operation: "ListFunctions", Code: "ServiceException", Status: 403}})
 	var inFlight, most, done, failed atomic.Int64
@@ -298,7 +306,7 @@ func TestNoSuchHost(t *testing.T) {
 	for _, prefix := range []string{"lambda", "ecs", "api.ecr", ""} {
 		t.Run(prefix, func(t *testing.T) {
 			w := newWorld(t)
-			o := w.options(Target{accountA, tokyo, true})
+			o := w.options(Target{accountA, tokyo, true, false})
 			o.Config = func(ctx context.Context, account, region string) (aws.Config, error) {
 				cfg, err := w.config(ctx, account, region)
 				cfg.BaseEndpoint = nil
@@ -312,13 +320,17 @@ func TestNoSuchHost(t *testing.T) {
 				return cfg, err
 			}
 			snap := w.run(o)[image.Registry{Account: accountA, Region: tokyo}]
-			for _, source := range Sources() {
+			for _, c := range snap.Coverage {
+				i := slices.IndexFunc(sources, func(s source) bool { return s.name == c.Source })
 				want := image.CoverageOK
-				if strings.HasSuffix(prefix, source) || prefix == "" {
+				if prefix == "" || strings.HasSuffix(prefix, sources[i].service) {
 					want = image.CoverageFailed
+					if r := sources[i].regions; r != nil && !slices.Contains(r, tokyo) {
+						want = image.CoverageUnavailable
+					}
 				}
-				if c := coverageOf(t, snap, source); c.Status != want {
-					t.Errorf("coverage: %+v", c)
+				if c.Status != want {
+					t.Errorf("coverage: %+v, not %s", c, want)
 				}
 			}
 		})
@@ -476,7 +488,7 @@ func TestRealThrottle(t *testing.T) {
 		w.register(fmt.Sprintf("f%d", i), "nginx")
 	}
 	w.SetThrottle(true)
-	o := w.options(Target{accountA, tokyo, true})
+	o := w.options(Target{accountA, tokyo, true, false})
 	o.Config = func(ctx context.Context, account, region string) (aws.Config, error) {
 		cfg, err := w.config(ctx, account, region)
 		cfg.Retryer = func() aws.Retryer {
@@ -516,7 +528,7 @@ func TestDamagedCache(t *testing.T) {
 		}
 	}
 	// Without any cache at all.
-	o := w.options(Target{accountA, tokyo, true})
+	o := w.options(Target{accountA, tokyo, true, false})
 	o.Cache = nil
 	wantOK(t, w.run(o)[image.Registry{Account: accountA, Region: tokyo}])
 }
@@ -541,4 +553,17 @@ func TestScanError(t *testing.T) {
 	if text := summary(errs); strings.Count(text, "cluster/") != 8 || !strings.HasSuffix(text, "; and 12 more") || !strings.Contains(text, "cluster/00") {
 		t.Errorf("summary: %s", text)
 	}
+}
+
+// emptyLists are the calls for what a target has nothing of.
+var emptyLists = []string{
+	"apprunner:ListServices", "batch:DescribeJobDefinitions", "batch:DescribeJobQueues", "bedrock-agentcore:ListAgentRuntimes",
+	"codebuild:ListProjects", "ecr:DescribePullThroughCacheRules", "eks:ListClusters", "emr-serverless:ListApplications",
+	"events:ListEventBuses", "events:ListRules", "gamelift:ListContainerFleets", "gamelift:ListContainerGroupDefinitions",
+	"imagebuilder:ListContainerRecipes", "lambda:ListEventSourceMappings", "scheduler:ListSchedules", "states:ListStateMachines",
+	"sagemaker:ListModels", "sagemaker:ListEndpoints", "sagemaker:ListInferenceComponents", "sagemaker:ListImages",
+	"sagemaker:ListModelPackageGroups", "sagemaker:ListModelPackages", "sagemaker:ListAlgorithms", "sagemaker:ListMonitoringSchedules",
+	"sagemaker:ListDataQualityJobDefinitions", "sagemaker:ListModelQualityJobDefinitions", "sagemaker:ListModelBiasJobDefinitions", "sagemaker:ListModelExplainabilityJobDefinitions",
+	"sagemaker:ListPipelines", "sagemaker:ListTrainingJobs", "sagemaker:ListProcessingJobs", "sagemaker:ListHyperParameterTuningJobs",
+	"sagemaker:ListTrainingJobs", "sagemaker:ListProcessingJobs", "sagemaker:ListHyperParameterTuningJobs",
 }

@@ -23,6 +23,7 @@ type Target struct {
 	Account string `json:"account"`
 	Region  string `json:"region"`
 	Planned bool   `json:"planned,omitempty"` // its registry is inventoried; uses are looked for in any case
+	Home    bool   `json:"home,omitempty"`    // what an account has only once (IAM) is looked at from here
 }
 
 // Options says what to scan and how. Targets, Config and Sink are required.
@@ -37,6 +38,14 @@ type Options struct {
 	// KeepLambdaVersions how many of a function's newest published versions. Negative, or a nil function: all.
 	KeepTaskDefinitions func(family string) int
 	KeepLambdaVersions  func(function string) int
+
+	// Covered says whether a list of uses from elsewhere stands in for a cluster that cannot be read (its name is
+	// that of EKS), and what that list is called. nil: no cluster is.
+	Covered func(account, region, cluster string) (origin string, ok bool)
+
+	// OwnPrincipal is the ARN of the role that an account is read with, "" where it is not known. Pulls by others
+	// that leave no pull time are worth a warning, and so are ours that do.
+	OwnPrincipal func(account string) string
 
 	// Cache remembers what is immutable from run to run; nil: nothing is remembered.
 	Cache Cache
@@ -57,6 +66,9 @@ type Snapshot struct {
 	Uses        []image.Use       // sorted by image.CompareUses, each once
 	Coverage    []image.Coverage  // sorted by source
 	Inventories []image.Inventory // sorted by repository name
+	Mirrors     []image.Mirror    // pull-through caches of the target whose upstream is a registry of ECR; sorted
+	Trusts      []string          // of a home: the trust policies of the account's roles that admit others, each once; sorted
+	Notes       []image.Note      // sorted, each once
 }
 
 // Event tells that a target was begun or, with Done, finished.

@@ -20,14 +20,18 @@ func scanTarget(ctx context.Context, o *Options, t Target, texts *configTexts) *
 	log := o.Log.With("account", t.Account, "region", t.Region)
 	cfg, err := config(ctx, o, t)
 	var works []*work
+	pinning := 0
 	for _, s := range sources {
-		if s.registry && !t.Planned {
+		if !s.looksAt(t) {
 			continue
 		}
 		w := &work{Target: t, source: s, opts: o, log: log.With("source", s.name)}
 		works = append(works, w)
 		if err == nil {
 			w.cfg = w.limited(cfg)
+		}
+		if s.pins {
+			pinning++
 		}
 	}
 	if err != nil {
@@ -44,20 +48,34 @@ func scanTarget(ctx context.Context, o *Options, t Target, texts *configTexts) *
 	}
 
 	var wg sync.WaitGroup
+	pins := newPins(pinning)
 	for _, w := range works {
+		w.pins = pins
 		wg.Go(func() {
+			if w.source.pins {
+				defer pins.end()
+			}
 			defer w.rescue()
 			w.source.scan(ctx, w)
 		})
 	}
 	wg.Wait()
+	resolveForeign(ctx, o, t, pins, works)
 
 	for _, w := range works {
 		snap.Uses = append(snap.Uses, w.found...)
 		snap.Inventories = append(snap.Inventories, w.inventories...)
+		snap.Mirrors = append(snap.Mirrors, w.mirrors...)
+		snap.Trusts = append(snap.Trusts, w.trusts...)
+		snap.Notes = append(snap.Notes, w.notes...)
 		snap.Coverage = append(snap.Coverage, w.coverage())
 		w.found, w.inventories = nil, nil
 	}
+	slices.SortFunc(snap.Mirrors, image.CompareMirrors)
+	slices.Sort(snap.Trusts)
+	snap.Trusts = slices.Compact(snap.Trusts)
+	slices.SortFunc(snap.Notes, image.CompareNotes)
+	snap.Notes = slices.Compact(snap.Notes)
 	slices.SortFunc(snap.Uses, image.CompareUses)
 	snap.Uses = slices.Compact(snap.Uses)
 	slices.SortFunc(snap.Inventories, func(a, b image.Inventory) int {
@@ -107,11 +125,17 @@ func ConfigError(account string, err error) string {
 // requestID is what makes the SDK's text of one and the same error another every time.
 var requestID = regexp.MustCompile(`(, )?(RequestID|HostID): [^,]*`)
 
-// coverage sums up what became of a source. None of the sources of this version is unavailable anywhere: ECR, ECS and
-// Lambda exist in every region, so that a host which cannot be resolved is a failure like any other.
+// coverage sums up what became of a source. A service is unavailable only where two independent things say so: it is
+// not known to be in the region, and no errors came but that its host does not exist. Either alone proves nothing, as
+// resolvers break and services come to new regions.
 func (w *work) coverage() image.Coverage {
 	c := image.Coverage{Account: w.Account, Region: w.Region, Source: w.source.name, Status: image.CoverageOK}
-	if len(w.errs) > 0 {
+	absent := !slices.ContainsFunc(w.errs, func(e *ScanError) bool { return !noSuchHost(e) }) && len(w.found) == 0
+	switch {
+	case len(w.errs) == 0:
+	case absent && w.source.regions != nil && !slices.Contains(w.source.regions, w.Region):
+		c.Status, c.Error = image.CoverageUnavailable, "the service has no endpoint in the region"
+	default:
 		c.Status, c.Error = image.CoverageFailed, summary(w.errs)
 		w.log.Info("source could not be read completely", "errors", len(w.errs), "error", c.Error)
 	}

@@ -25,9 +25,13 @@ type work struct {
 	cfg    aws.Config // rate limited
 	opts   *Options
 	log    *slog.Logger
+	pins   *pins // of the target; see pin.go
 
 	mu          sync.Mutex
 	found       []image.Use
+	mirrors     []image.Mirror
+	trusts      []string
+	notes       []image.Note
 	inventories []image.Inventory
 	errs        []*ScanError
 	parsed      map[string]parsedRef // by text: many resources use the same image
@@ -65,9 +69,20 @@ func (w *work) use(op string, u image.Use, text, digest string) {
 	w.add(u, refs...)
 }
 
-// add records the use of images.
+// note tells whoever reads the plan something that changes no decision.
+func (w *work) note(resource, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.notes = append(w.notes, image.Note{
+		Account: w.Account, Region: w.Region, Source: w.source.name, Resource: strings.Clone(resource), Text: text,
+	})
+}
+
+// add records the use of images. A use that already says where its resource is was pinned from there.
 func (w *work) add(u image.Use, refs ...image.Ref) {
-	u.Account, u.Region = w.Account, w.Region
+	if u.Account == "" {
+		u.Account, u.Region = w.Account, w.Region
+	}
 	u.Resource = strings.Clone(u.Resource) // the SDK's strings hold on to whole answers
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -158,5 +173,18 @@ func pages[O, P any](ctx context.Context, p paginator[O, P]) iter.Seq2[*O, error
 				return
 			}
 		}
+	}
+}
+
+// chain goes through the pages of a list for which the SDK has no paginator: call asks for the page that a token stands
+// for, takes what is in it, and gives the token of the next.
+func chain(call func(token *string) (next *string, err error)) error {
+	var token *string
+	for {
+		next, err := call(token)
+		if err != nil || next == nil || *next == "" {
+			return err
+		}
+		token = next
 	}
 }

@@ -39,6 +39,10 @@ type Run struct {
 	// Coverage is what was found out before any target was scanned: regions that are not enabled in an account, and
 	// accounts whose regions could not be listed.
 	Coverage []image.Coverage `json:"coverage,omitempty"`
+	// Organization is what the organization said of itself; without it, policies that admit it admit nobody knows whom.
+	Organization image.Organization `json:"organization,omitzero"`
+	// Imports: it saw uses from elsewhere. They are an object of their own, which has to be there then.
+	Imports bool `json:"imports,omitempty"`
 }
 
 // Account is what a run knows about an account.

@@ -27,6 +27,9 @@ type Usage struct {
 	ScannedAt time.Time
 	Uses      []image.Use
 	Coverage  []image.Coverage
+	Mirrors   []image.Mirror
+	Trusts    []string // as in scan.Snapshot
+	Notes     []image.Note
 }
 
 // usageFile is Usage as it is stored.
@@ -37,6 +40,9 @@ type usageFile struct {
 	ScannedAt time.Time      `json:"scanned_at"`
 	Coverage  []coverageFile `json:"coverage"`
 	Uses      []image.Use    `json:"uses"`
+	Mirrors   []image.Mirror `json:"mirrors,omitempty"`
+	Trusts    []string       `json:"trusts,omitempty"`
+	Notes     []image.Note   `json:"notes,omitempty"`
 }
 
 // coverageFile stores what the output of a plan leaves out.
@@ -77,6 +83,7 @@ func (s *Store) SaveSnapshot(ctx context.Context, id string, snap *scan.Snapshot
 	u := usageFile{
 		Schema: usageSchema, Account: snap.Account, Region: snap.Region,
 		ScannedAt: snap.ScannedAt.UTC(), Coverage: []coverageFile{}, Uses: snap.Uses,
+		Mirrors: snap.Mirrors, Trusts: snap.Trusts, Notes: snap.Notes,
 	}
 	for _, c := range snap.Coverage {
 		u.Coverage = append(u.Coverage, coverageFile{c, c.Unread})
@@ -109,7 +116,7 @@ func (s *Store) LoadUsage(ctx context.Context, id string, t image.Registry) (*Us
 	if f.Schema != usageSchema || f.Account != t.Account || f.Region != t.Region {
 		return nil, fmt.Errorf("read %s: it is %q of %s in %s", key, f.Schema, f.Account, f.Region)
 	}
-	u := &Usage{Account: f.Account, Region: f.Region, ScannedAt: f.ScannedAt, Uses: f.Uses}
+	u := &Usage{Account: f.Account, Region: f.Region, ScannedAt: f.ScannedAt, Uses: f.Uses, Mirrors: f.Mirrors, Trusts: f.Trusts, Notes: f.Notes}
 	for _, c := range f.Coverage {
 		c.Coverage.Unread = c.Unread
 		u.Coverage = append(u.Coverage, c.Coverage)

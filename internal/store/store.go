@@ -6,6 +6,8 @@
 //	runs/RUN/run.json                                    what the run is (Run)
 //	runs/RUN/targets/ACCOUNT/REGION/inventory.jsonl.zst  a repository a line (planned targets)
 //	runs/RUN/targets/ACCOUNT/REGION/usage.json.zst       uses and coverage; written last: the target is done
+//	runs/RUN/imports.json.zst                            uses from elsewhere, as the run saw them; written first
+//	uses/NAME.json                                       an imported list of uses
 //	cache/ACCOUNT/REGION/NAME.json.zst                   what never changes in AWS; may be deleted at any time
 //
 // It never gives less than was stored: an object that is damaged or cut short is an error that names it (but for
