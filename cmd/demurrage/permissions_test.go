@@ -53,8 +53,9 @@ func seedEverything(w *world) {
 	}
 	w.share(ireland, "multi")
 	w.put(accountA, ireland, "multi", indexOf(w.push(accountA, ireland, "multi", "child")), "v1")
-	w.push(accountA, ireland, "multi", "service", "service")
-	ref := host(ireland) + "/multi:service"
+	w.share(virginia, "workloads")
+	w.push(accountA, virginia, "workloads", "service", "service")
+	ref := host(virginia) + "/workloads:service"
 	w.service("web", w.register(virginia, "web", ref), 1, "")
 	w.function("aliased", ref, true)
 	done(w.lambda(accountB, virginia).CreateAlias(w.Context(), &lambda.CreateAliasInput{
