@@ -25,6 +25,9 @@ func missed(g *planner.Gap, whole bool) string {
 		return "the whole account"
 	}
 	s := strings.Join(g.Sources, ", ")
+	if len(g.Sources) > 6 && !whole {
+		s = count(len(g.Sources), "source")
+	}
 	switch {
 	case len(g.Regions) == 1 || whole:
 		s += " in " + strings.Join(g.Regions, ", ")

@@ -8,6 +8,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 
 	"demurrage/internal/image"
 )
@@ -172,5 +174,31 @@ func TestUnreadablePinnedReference(t *testing.T) {
 	got := w.scanPins(0, false, ecsPin("nightly", "job"))
 	if len(got.errs) != 1 || got.errs[0].Resource != ecsPin("nightly", "").use.Resource {
 		t.Errorf("errors %v", got.errs)
+	}
+}
+
+// TestRulePinsADefinition that is older than all that are kept, here and in another account of the run.
+func TestRulePinsADefinition(t *testing.T) {
+	for _, account := range []string{accountA, accountB} {
+		w := newWorld(t)
+		w.register("job", host+"/job:1")
+		w.register("job", host+"/job:2")
+		cfg, _ := w.config(t.Context(), account, tokyo)
+		c := eventbridge.NewFromConfig(cfg)
+		rule := must(c.PutRule(t.Context(), &eventbridge.PutRuleInput{Name: aws.String("nightly"), ScheduleExpression: aws.String("rate(1 day)")}))(t)
+		must(c.PutTargets(t.Context(), &eventbridge.PutTargetsInput{Rule: aws.String("nightly"), Targets: []types.Target{{
+			Id: aws.String("1"), Arn: aws.String("arn:aws:ecs:" + tokyo + ":" + account + ":cluster/main"), RoleArn: aws.String("arn:aws:iam::" + account + ":role/r"),
+			EcsParameters: &types.EcsParameters{TaskDefinitionArn: aws.String(pinARN + "job:1")},
+		}}}))(t)
+		o := w.options(Target{Account: accountA, Region: tokyo}, Target{Account: accountB, Region: tokyo})
+		o.KeepTaskDefinitions = func(string) int { return 0 }
+		var got []image.Use
+		for _, snap := range w.run(o) {
+			wantOK(t, snap)
+			got = append(got, snap.Uses...)
+		}
+		if len(got) != 1 || got[0].Resource != *rule.RuleArn || got[0].Account != account || got[0].Ref.Tag != "1" || !got[0].Live {
+			t.Errorf("uses: %+v", got)
+		}
 	}
 }

@@ -129,6 +129,7 @@ func resolveForeign(ctx context.Context, o *Options, t Target, p *pins, works []
 			w.source.resolve(ctx, w, list)
 		}()
 		by.found = append(by.found, w.found...)
+		by.notes = append(by.notes, w.notes...)
 		by.errs = append(by.errs, w.errs...)
 	}
 }

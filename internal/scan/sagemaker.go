@@ -2,6 +2,7 @@ package scan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+	"github.com/aws/smithy-go"
 
 	"demurrage/internal/image"
 )
@@ -57,7 +59,11 @@ func scanSageMaker(ctx context.Context, w *work) {
 		type resource struct{ arn, name string }
 		var found []resource
 		if err := k.names(ctx, func(arn, name string) { found = append(found, resource{arn, name}) }); err != nil {
-			w.fail(k.list, "", err)
+			op := k.list
+			if failed, ok := errors.AsType[*smithy.OperationError](err); ok {
+				op = failed.OperationName // of several lists that lead to the names
+			}
+			w.fail(op, "", err)
 		}
 		each(ctx, w, 2, slices.Values(found), func(r resource) {
 			out, err := k.describe(ctx, r.arn, r.name)
