@@ -304,8 +304,11 @@ type planFile struct {
 		Resource string
 	} `json:"broken_references"`
 	Unscanned []struct{ Account, State, Why string } `json:"unscanned_accounts"`
+	Notes     []planNote                             `json:"notes"`
 	Images    []plannedImage                         `json:"images"`
 }
+
+type planNote struct{ Account, Source, Resource, Text string }
 
 type plannedImage struct {
 	Account, Region, Repository, Digest, Action string
