@@ -182,6 +182,14 @@ var motoGone = motoWant{action: "delete", code: "expired"}
 
 // motoWanted is the whole organization, 60 days after it was seeded.
 var motoWanted = map[string]motoWant{
+	"hub/us-east-1/security/jobs:batch":     motoKeptBy(motoUser{"batch-job-definition", "hub-batch", "hub", motoEast}),
+	"hub/us-east-1/security/jobs:codebuild": motoKeptBy(motoUser{"codebuild-project", "hub-codebuild", "hub", motoEast}),
+	"hub/us-east-1/security/jobs:sagemaker": motoKeptBy(motoUser{"sagemaker-model", "hub-sagemaker", "hub", motoEast}),
+	"hub/us-east-1/security/jobs:states":    motoKeptBy(motoUser{"states-state-machine", "hub-states", "hub", motoEast}),
+	"hub/us-east-1/security/jobs:events":    motoKeptBy(motoUser{"events-rule", "hub-events", "hub", motoEast}),
+	"hub/us-east-1/security/jobs:scheduler": motoKeptBy(motoUser{"scheduler-schedule", "hub-scheduler", "hub", motoEast}),
+	"hub/us-east-1/security/jobs:unused":    motoGone,
+
 	"platform/us-east-1/base/envoy:v1": motoKeptBy( // by tag, across accounts and regions
 		motoUser{"ecs-service", "shop-web", "shop", motoTokyo}, motoUser{"ecs-task-definition", "web-r2", "shop", motoTokyo}),
 	"platform/us-east-1/base/envoy:v2": motoKeptBy(motoUser{"ecs-task", "runner", "pay", motoTokyo}), // by digest, likewise

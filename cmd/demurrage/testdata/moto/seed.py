@@ -325,6 +325,44 @@ def hub():
     define("hub", EAST, "scanner", "scanner", uri("hub", EAST, "security/scanner", "k1"))
     client("hub", "s3", EAST).create_bucket(Bucket="demurrage-runs")
 
+    # One image for each of the other services that moto has.
+    push = repository("hub", EAST, "security/jobs")
+    for label in ("batch", "codebuild", "sagemaker", "states", "events", "scheduler", "unused"):
+        push(label, label)
+
+    def image(label):
+        return uri("hub", EAST, "security/jobs", label)
+
+    role = f"arn:aws:iam::{accounts['hub']}:role/service"
+    client("hub", "iam", EAST).create_role(RoleName="service", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": []}))
+    arns["hub-batch"] = client("hub", "batch", EAST).register_job_definition(
+        jobDefinitionName="scan", type="container", containerProperties={"image": image("batch"), "vcpus": 1, "memory": 128}
+    )["jobDefinitionArn"]
+    arns["hub-codebuild"] = client("hub", "codebuild", EAST).create_project(
+        name="scan",
+        source={"type": "S3", "location": "sources/scan.zip"},
+        artifacts={"type": "S3", "location": "artifacts"},
+        environment={"type": "LINUX_CONTAINER", "image": image("codebuild"), "computeType": "BUILD_GENERAL1_SMALL"},
+        serviceRole=role,
+    )["project"]["arn"]
+    arns["hub-sagemaker"] = client("hub", "sagemaker", EAST).create_model(
+        ModelName="scan", PrimaryContainer={"Image": image("sagemaker")}, ExecutionRoleArn=role
+    )["ModelArn"]
+    definition = {"StartAt": "run", "States": {"run": {"Type": "Pass", "Parameters": {"Image": image("states")}, "End": True}}}
+    arns["hub-states"] = client("hub", "stepfunctions", EAST).create_state_machine(
+        name="scan", definition=json.dumps(definition), roleArn=role
+    )["stateMachineArn"]
+    events = client("hub", "events", EAST)
+    arns["hub-events"] = events.put_rule(Name="scan", ScheduleExpression="rate(1 day)")["RuleArn"]
+    queue = f"arn:aws:sqs:{EAST}:{accounts['hub']}:scans"
+    events.put_targets(Rule="scan", Targets=[{"Id": "1", "Arn": queue, "Input": json.dumps({"image": image("events")})}])
+    arns["hub-scheduler"] = client("hub", "scheduler", EAST).create_schedule(
+        Name="scan",
+        ScheduleExpression="rate(1 day)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={"Arn": queue, "RoleArn": role, "Input": json.dumps({"image": image("scheduler")})},
+    )["ScheduleArn"]
+
 
 def deviations():
     """Sees whether moto still needs what this script does around it, in an account that is not of the organization."""
