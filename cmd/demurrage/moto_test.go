@@ -162,6 +162,25 @@ func TestMoto(t *testing.T) {
 	t.Run("regions", func(t *testing.T) { testMotoRegions(t, w) })
 	t.Run("S3", func(t *testing.T) { testMotoS3(t, w) })
 	t.Run("deviations", func(t *testing.T) { testMotoDeviations(t, w) })
+	t.Run("cluster", func(t *testing.T) { testMotoCluster(t, w) }) // the last: a cluster that nobody can reach is a gap ever after
+}
+
+// moto has clusters of EKS, with no Kubernetes behind their endpoints and no certificate in their authority.
+func testMotoCluster(t *testing.T, w *motoWorld) {
+	const cluster = `{"name": "main", "roleArn": "arn:aws:iam::123456789012:role/eks", "resourcesVpcConfig": {"subnetIds": ["subnet-1", "subnet-2"]}}`
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.moto+"/clusters", strings.NewReader(cluster))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if status, answer := motoDo(t, req, motoHubKey, motoEast, "eks"); status != http.StatusOK {
+		t.Fatalf("create the cluster: %d %s", status, answer)
+	}
+	p := w.plan(t, exitIncomplete, w.config(t, filepath.Join(t.TempDir(), "data"), w.listed()))
+	if p.Complete || len(p.Gaps) != 1 || p.Gaps[0].Account != w.Accounts["hub"] ||
+		!strings.Contains(p.Gaps[0].Error, "cluster/main") {
+		t.Errorf("complete: %v, gaps: %v", p.Complete, p.Gaps)
+	}
 }
 
 // motoWant is what is to become of an image, said by a person who knows how the organization was seeded.

@@ -20,6 +20,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/codebuild"
+	codebuildtypes "github.com/aws/aws-sdk-go-v2/service/codebuild/types"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/time/rate"
@@ -622,4 +624,23 @@ var emptyLists = []string{
 	"sagemaker:ListDataQualityJobDefinitions", "sagemaker:ListModelQualityJobDefinitions", "sagemaker:ListModelBiasJobDefinitions", "sagemaker:ListModelExplainabilityJobDefinitions",
 	"sagemaker:ListPipelines", "sagemaker:ListTrainingJobs", "sagemaker:ListProcessingJobs", "sagemaker:ListHyperParameterTuningJobs",
 	"sagemaker:ListTrainingJobs", "sagemaker:ListProcessingJobs", "sagemaker:ListHyperParameterTuningJobs",
+}
+
+// TestProjectThatIsNotFound: BatchGetProjects names in a list of its own what it does not find. A project that is listed
+// and cannot be read is a gap.
+func TestProjectThatIsNotFound(t *testing.T) {
+	w := newWorld(t)
+	c := codebuild.NewFromConfig(w.as(tokyo))
+	must(c.CreateProject(t.Context(), &codebuild.CreateProjectInput{Name: aws.String("build"), ServiceRole: aws.String("arn:aws:iam::" + accountA + ":role/r"),
+		Source: &codebuildtypes.ProjectSource{Type: codebuildtypes.SourceTypeNoSource}, Artifacts: &codebuildtypes.ProjectArtifacts{Type: codebuildtypes.ArtifactsTypeNoArtifacts},
+		Environment: &codebuildtypes.ProjectEnvironment{Image: aws.String(host + "/app:v1"), Type: codebuildtypes.EnvironmentTypeLinuxContainer, ComputeType: codebuildtypes.ComputeTypeBuildGeneral1Small}}))(t)
+	wantOK(t, w.scan())
+	wantUses(t, w.scan(), "codebuild-project", "live | build | app:v1 | build environment")
+	w.tamper(func(op string, _ []byte) *tamper {
+		if op != "BatchGetProjects" {
+			return nil
+		}
+		return &tamper{change: edit(func(m map[string]any) { m["projects"], m["projectsNotFound"] = []any{}, []any{"build"} })}
+	})
+	wantFailed(t, w.scan(), "codebuild", "BatchGetProjects", "build")
 }
