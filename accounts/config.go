@@ -51,8 +51,12 @@ type Organization struct {
 
 // Safety holds the brakes of delete. The minimum age, which changes decisions, is part of the rules.
 type Safety struct {
-	MaxDeletePercent int // 0 to 100
-	MaxDeleteImages  int // 0: no limit
+	MaxPlanAge       time.Duration // of a saved plan: an older one is refused
+	ConfirmAfter     time.Duration // an earlier run, this much older or more, must have found the same deletable; 0: off
+	MaxDeletePercent int           // 0 to 100
+	MaxDeleteImages  int           // 0: no limit
+	MaxDeleteBytes   int64         // 0: no limit
+	MaxFailures      int           // failed calls in a row after which the rest of an account is left alone, at least 1
 }
 
 // ExternalCommand is a program that prints a list of uses.
@@ -73,6 +77,8 @@ const (
 	defaultTaskDefinitions = 5
 	defaultStore           = "demurrage-data"
 	defaultMinAge          = day
+	defaultMaxPlanAge      = 7 * day
+	defaultMaxFailures     = 5
 	defaultMaxUseAge       = 7 * day
 	defaultTimeout         = time.Minute
 )

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -108,7 +109,7 @@ func TestFullFile(t *testing.T) {
 			{
 				Name: image.Glob("prod/*"), Accounts: []image.Pattern{image.Glob("1*")}, Expires: 30 * day, FromNewestPush: true,
 				KeepCount: 5, KeepTags: []image.Pattern{image.Glob("latest"), image.Glob("v*")}, KeepPulledWithin: 14 * day,
-				UntaggedExpires: day,
+				UntaggedExpires: day, AllowEmpty: true,
 			},
 			{Name: image.Exact("*")},
 		},
@@ -128,7 +129,7 @@ func TestFullFile(t *testing.T) {
 	if got, want := c.Assume.Duration, 90*time.Minute; got != want {
 		t.Errorf("Duration = %v, want %v", got, want)
 	}
-	if got, want := c.Safety, (Safety{MaxDeletePercent: 0, MaxDeleteImages: 500}); got != want {
+	if got, want := c.Safety, (Safety{MaxPlanAge: 36 * time.Hour, ConfirmAfter: 7 * day, MaxDeleteImages: 500, MaxDeleteBytes: 500 << 30, MaxFailures: 1}); got != want {
 		t.Errorf("Safety = %+v, want %+v", got, want)
 	}
 	wantCommands := []ExternalCommand{{"on-prem", []string{"/bin/list", "--all"}, 5 * time.Minute}, {"ci", []string{"list"}, time.Minute}}
@@ -154,7 +155,7 @@ func TestDefaults(t *testing.T) {
 		Accounts:    []Account{{ID: "111111111111"}},
 		Concurrency: 32,
 		Store:       "demurrage-data",
-		Safety:      Safety{MaxDeletePercent: 100},
+		Safety:      Safety{MaxPlanAge: 7 * day, MaxDeletePercent: 100, MaxFailures: 5},
 		MaxUseAge:   7 * day,
 		SHA256:      "acf5ffd4aa4f03ebd3ba9b9ef4e5f4dbbdf5d83b4ee5a4e4a1a1e02ba5a2b1b7",
 		rules:       planner.Rules{MinAge: 24 * time.Hour},
@@ -198,6 +199,45 @@ func TestParseDuration(t *testing.T) {
 		if got, err := ParseDuration(text); !errors.As(err, &want) {
 			t.Errorf("ParseDuration(%q) = %v, %v, want a *DurationError", text, got, err)
 		}
+	}
+}
+
+func TestMaxDeleteBytes(t *testing.T) {
+	const head = "[[accounts]]\nid = \"111111111111\"\n[safety]\nmax_delete_bytes = "
+	for value, want := range map[string]int64{
+		"0": 0, `"0"`: 0, `"0GiB"`: 0, "1": 1, "1_000": 1000, `"1"`: 1, "9223372036854775807": 1<<63 - 1,
+		`"500GiB"`: 500 << 30, `"500 GiB"`: 500 << 30, `"500GB"`: 500e9, `"500gb"`: 500e9, `"1.5 TiB"`: 3 << 39, `"7EiB"`: 7 << 60,
+	} {
+		c, err := Parse("accounts.toml", []byte(head+value))
+		if err != nil {
+			t.Errorf("%s: %v", value, err)
+		} else if c.Safety.MaxDeleteBytes != want {
+			t.Errorf("%s = %d, want %d", value, c.Safety.MaxDeleteBytes, want)
+		}
+	}
+	const at = "accounts.toml:4:1: safety.max_delete_bytes: "
+	if _, err := Parse("accounts.toml", []byte(head+"-1")); err == nil || err.Error() != at+"-1 is less than 0" {
+		t.Errorf("-1: %v", err)
+	}
+	// A fraction of a byte would be 0, which is no limit; 1,5 would be 15.
+	for _, text := range []string{"", " ", "GiB", "-1GiB", "+1GiB", "1 GiB or so", "500 gigs", "1e3", "0x10", "NaN", "inf", "1.2.3GiB", "0.5", "0.0001KiB", "1,5GiB", "8EiB", "16EiB", "99999999999999999999", "٣GiB"} {
+		want := at + strconv.Quote(text) + " is not a number of bytes (use a whole number, 500GiB or 500GB)"
+		if _, err := Parse("accounts.toml", []byte(head+`"`+text+`"`)); err == nil || err.Error() != want {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for value, what := range map[string]string{"1.5": "a number with a fraction", "true": "true or false", "[1]": "a list", "{a = 1}": "a table", "2026-01-01": "a date or time"} {
+		want := at + `must be a whole number of bytes or a string as in "500GiB", not ` + what
+		if _, err := Parse("accounts.toml", []byte(head+value)); err == nil || err.Error() != want {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+}
+
+func TestConfirmAfterIsOff(t *testing.T) {
+	c := parse(t, "[[accounts]]\nid = \"111111111111\"\n[safety]\nconfirm_after = \"\"\n")
+	if c.Safety.ConfirmAfter != 0 {
+		t.Errorf("ConfirmAfter = %v", c.Safety.ConfirmAfter)
 	}
 }
 
@@ -353,7 +393,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("accounts: %+v", c.Accounts)
 			}
 		}
-		if c.Concurrency < 1 || c.Rules().MinAge < time.Hour || c.Safety.MaxDeletePercent > 100 {
+		if c.Concurrency < 1 || c.Rules().MinAge < time.Hour || c.Safety.MaxDeletePercent > 100 || c.Safety.MaxPlanAge < time.Hour || c.Safety.MaxDeleteBytes < 0 || c.Safety.MaxFailures < 1 {
 			t.Fatalf("%+v", c)
 		}
 	})

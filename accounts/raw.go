@@ -88,6 +88,7 @@ type rawRepository struct {
 	KeepTagPatterns  []string `toml:"keep_tag_patterns"`
 	KeepPulledWithin string   `toml:"keep_pulled_within"`
 	UntaggedExpires  string   `toml:"untagged_expires"`
+	AllowEmpty       bool     `toml:"allow_empty"`
 }
 
 type rawStore struct {
@@ -96,6 +97,10 @@ type rawStore struct {
 
 type rawSafety struct {
 	MinAge           string `toml:"min_age"`
+	MaxPlanAge       string `toml:"max_plan_age"`
+	ConfirmAfter     string `toml:"confirm_after"`
 	MaxDeletePercent int64  `toml:"max_delete_percent"`
 	MaxDeleteImages  int64  `toml:"max_delete_images"`
+	MaxDeleteBytes   any    `toml:"max_delete_bytes"` // a number or a string
+	MaxFailures      int64  `toml:"max_failures"`
 }

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/pelletier/go-toml/v2"
 
 	"demurrage/internal/image"
@@ -39,23 +41,17 @@ var bucket = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 // config judges everything that the types did not. The result is to be used only if nothing was rejected.
 func (d *document) config(raw *rawConfig) *Config {
 	c := &Config{
-		Assume:       d.assume(&raw.Assume),
-		Organization: d.organization(&raw.Organization),
-		Concurrency:  d.atLeast("scan.concurrency", raw.Scan.Concurrency, 1, defaultConcurrency),
-		scanRegions:  d.regions("scan.regions", raw.Scan.Regions),
-		Store:        d.store("store.url", raw.Store.URL),
-		Safety: Safety{
-			MaxDeletePercent: d.atLeast("safety.max_delete_percent", raw.Safety.MaxDeletePercent, 0, 100),
-			MaxDeleteImages:  d.atLeast("safety.max_delete_images", raw.Safety.MaxDeleteImages, 0, 0),
-		},
+		Assume:           d.assume(&raw.Assume),
+		Organization:     d.organization(&raw.Organization),
+		Concurrency:      d.atLeast("scan.concurrency", raw.Scan.Concurrency, 1, defaultConcurrency),
+		scanRegions:      d.regions("scan.regions", raw.Scan.Regions),
+		Store:            d.store("store.url", raw.Store.URL),
+		Safety:           d.safety(&raw.Safety),
 		MaxUseAge:        defaultMaxUseAge,
 		ExternalCommands: d.externalCommands(raw.ExternalCommands),
 	}
 	if d.has("uses.max_age") {
 		c.MaxUseAge = d.duration("uses.max_age", raw.Uses.MaxAge)
-	}
-	if c.Safety.MaxDeletePercent > 100 {
-		d.rejectf("safety.max_delete_percent", "%d is more than 100", c.Safety.MaxDeletePercent)
 	}
 	c.rules.MinAge = defaultMinAge
 	if d.has("safety.min_age") {
@@ -94,6 +90,26 @@ func (d *document) assume(raw *rawAssume) Assume {
 		}
 	}
 	return a
+}
+
+func (d *document) safety(raw *rawSafety) Safety {
+	s := Safety{
+		MaxPlanAge:       defaultMaxPlanAge,
+		MaxDeletePercent: d.atLeast("safety.max_delete_percent", raw.MaxDeletePercent, 0, 100),
+		MaxDeleteImages:  d.atLeast("safety.max_delete_images", raw.MaxDeleteImages, 0, 0),
+		MaxDeleteBytes:   d.bytes("safety.max_delete_bytes", raw.MaxDeleteBytes),
+		MaxFailures:      d.atLeast("safety.max_failures", raw.MaxFailures, 1, defaultMaxFailures),
+	}
+	if d.has("safety.max_plan_age") {
+		s.MaxPlanAge = d.duration("safety.max_plan_age", raw.MaxPlanAge)
+	}
+	if raw.ConfirmAfter != "" {
+		s.ConfirmAfter = d.duration("safety.confirm_after", raw.ConfirmAfter)
+	}
+	if s.MaxDeletePercent > 100 {
+		d.rejectf("safety.max_delete_percent", "%d is more than 100", s.MaxDeletePercent)
+	}
+	return s
 }
 
 func (d *document) organization(raw *rawOrganization) Organization {
@@ -249,9 +265,10 @@ func (d *document) externalCommands(raw []rawExternalCommand) []ExternalCommand 
 
 func (d *document) repository(path string, raw *rawRepository) planner.RepositoryRule {
 	r := planner.RepositoryRule{
-		Name:      d.pattern(path, raw.Name, raw.NamePattern),
-		Accounts:  d.accountPatterns(path+".accounts", raw.Accounts),
-		KeepCount: d.atLeast(path+".keep_count", raw.KeepCount, 0, 0),
+		Name:       d.pattern(path, raw.Name, raw.NamePattern),
+		Accounts:   d.accountPatterns(path+".accounts", raw.Accounts),
+		KeepCount:  d.atLeast(path+".keep_count", raw.KeepCount, 0, 0),
+		AllowEmpty: raw.AllowEmpty,
 	}
 	for _, f := range []struct {
 		key, text string
@@ -331,6 +348,29 @@ func (d *document) atLeast(path string, n, least int64, otherwise int) int {
 		d.rejectf(path, "%d is more than %d", n, most)
 	}
 	return int(min(n, most))
+}
+
+// bytes takes a number of bytes, or a text as in "500GiB".
+func (d *document) bytes(path string, value any) int64 {
+	switch v := value.(type) {
+	case nil:
+	case int64:
+		if v < 0 {
+			d.rejectf(path, "%d is less than 0", v)
+		}
+		return v
+	case string:
+		n, err := humanize.ParseBytes(v)
+		// 0 is no limit, which nobody means by a fraction of a byte; and 1,5 is not 15.
+		tiny := n == 0 && strings.ContainsAny(v, "123456789")
+		if err != nil || n > math.MaxInt64 || tiny || strings.Contains(v, ",") {
+			d.rejectf(path, "%q is not a number of bytes (use a whole number, 500GiB or 500GB)", clip(v))
+		}
+		return int64(n)
+	default:
+		d.rejectf(path, `must be a whole number of bytes or a string as in "500GiB", not %s`, describe(v))
+	}
+	return 0
 }
 
 func (d *document) role(path, text string) Role {

@@ -2,7 +2,7 @@
 // then one role session per account, which all of its regions and services share.
 //
 // It must never give out credentials of another account than the one that was asked for, never a session that is
-// wider than the session policy it was told to use, and never ask twice for a role that was refused. It changes
+// wider than the session policy it was told to use, and never ask twice for a session that was refused. It changes
 // nothing in AWS.
 package assume
 
@@ -39,18 +39,35 @@ type Options struct {
 	Duration    time.Duration // 0: an hour. Cut to an hour where roles are chained, since AWS then refuses more
 	Region      string        // to be used where the environment names none; "": us-east-1
 
-	// Role chooses the role of an account: its ARN, "" for none, and whether the account's own entry names it.
-	// nil: ScanRole.
-	Role func(accounts.Account) (arn string, own bool)
+	// Role is which of an account's roles is assumed; "": ScanRole.
+	Role RoleKey
+	// Everywhere: the hub's own account is entered by its role too, never with the hub's own credentials. What deletes
+	// needs that, since it must always carry a session policy.
+	Everywhere bool
 	// Policy is the session policy, as AllowActions makes it; "": sessions may do all that the role may.
 	Policy string
 	// Load has the last word on the ambient configuration: endpoints and credentials of a simulation.
 	Load []func(*config.LoadOptions) error
 }
 
-// ScanRole and SweepRole choose the roles that the configuration has for either job.
-func ScanRole(a accounts.Account) (string, bool)  { return a.Role, a.RoleOwn }
-func SweepRole(a accounts.Account) (string, bool) { return a.SweepRole, a.SweepRoleOwn }
+// RoleKey is one of the roles that the configuration has for an account, by its key.
+type RoleKey string
+
+const (
+	ScanRole  RoleKey = "role"
+	SweepRole RoleKey = "sweep_role"
+)
+
+// of gives the ARN, "" for none, and whether the account's own entry names it.
+func (k RoleKey) of(a accounts.Account) (arn string, own bool) {
+	switch k {
+	case ScanRole:
+		return a.Role, a.RoleOwn
+	case SweepRole:
+		return a.SweepRole, a.SweepRoleOwn
+	}
+	return "", false
+}
 
 // Identity is who the hub is.
 type Identity struct {
@@ -73,8 +90,8 @@ type Provider struct {
 
 // sessionKey is all that sets one session apart from another within a Provider.
 type sessionKey struct {
-	account, role, externalID string
-	own                       bool
+	account, role, externalID, policy string
+	own                               bool
 }
 
 // chainedLimit is the longest session of a chained role.
@@ -86,9 +103,7 @@ const chainedLimit = time.Hour
 func New(ctx context.Context, opts Options) (*Provider, error) {
 	opts.SessionName = cmp.Or(opts.SessionName, "demurrage")
 	opts.Duration = cmp.Or(opts.Duration, time.Hour)
-	if opts.Role == nil {
-		opts.Role = ScanRole
-	}
+	opts.Role = cmp.Or(opts.Role, ScanRole)
 	if err := checkPolicy(opts.Policy); err != nil {
 		return nil, err
 	}
@@ -146,20 +161,31 @@ func (p *Provider) Identity() Identity { return p.identity }
 // are asked for at the first call that needs them, once, and again before they expire. An account whose role cannot
 // be assumed gives a configuration with which every call fails with the same *Error; Check tells beforehand.
 //
-// The account of the hub is entered with the hub's own credentials, unless its own [[accounts]] entry names a role.
-// If there is a hub role, that is assumed once more, so that the session policy holds there too; where the ambient
+// The account of the hub is entered with the hub's own credentials, unless its own [[accounts]] entry names a role, or
+// Options.Everywhere holds. If there is a hub role, that is assumed once more, so that the session policy holds there too; where the ambient
 // credentials are the hub's, no session policy can be put on them.
 func (p *Provider) Config(account accounts.Account, region string) aws.Config {
+	return p.config(region, p.credentials(account, p.opts.Policy))
+}
+
+// Session is Config with this session policy, as AllowOn makes it, in place of the Provider's own. Each policy of an
+// account has credentials of its own. Where the policy would not hold, since there is none or since it would have to
+// be put on the hub's ambient credentials, every call fails with the same *Error; CheckSession tells beforehand.
+func (p *Provider) Session(account accounts.Account, region, policy string) aws.Config {
+	return p.config(region, p.restricted(account, policy))
+}
+
+func (p *Provider) config(region string, c aws.CredentialsProvider) aws.Config {
 	cfg := p.ambient.Copy()
 	cfg.Region = region
-	cfg.Credentials = p.credentials(account)
+	cfg.Credentials = c
 	return cfg
 }
 
 // Principal is the ARN of the role that an account is entered by, "" where that is none: the hub's ambient credentials.
 func (p *Provider) Principal(account accounts.Account) string {
-	role, own := p.opts.Role(account)
-	if account.ID == p.identity.Account && !own {
+	role, own := p.opts.Role.of(account)
+	if p.asHub(account, own) {
 		return p.hubRole
 	}
 	return strings.Replace(role, "{partition}", p.identity.Partition, 1)
@@ -167,33 +193,58 @@ func (p *Provider) Principal(account accounts.Account) string {
 
 // Check assumes the role of an account now, unless that was done already. The error is an *Error.
 func (p *Provider) Check(ctx context.Context, account accounts.Account) error {
-	_, err := p.credentials(account).Retrieve(ctx)
+	_, err := p.credentials(account, p.opts.Policy).Retrieve(ctx)
 	return cacheless(err)
 }
 
-func (p *Provider) credentials(account accounts.Account) aws.CredentialsProvider {
-	role, own := p.opts.Role(account)
-	key := sessionKey{account.ID, role, account.ExternalID, own}
+// CheckSession is Check for what Session gives.
+func (p *Provider) CheckSession(ctx context.Context, account accounts.Account, policy string) error {
+	_, err := p.restricted(account, policy).Retrieve(ctx)
+	return cacheless(err)
+}
+
+// asHub reports whether an account is entered as the hub itself.
+func (p *Provider) asHub(account accounts.Account, own bool) bool {
+	return account.ID == p.identity.Account && !own && !p.opts.Everywhere
+}
+
+// restricted gives credentials that this policy holds for, and no others.
+func (p *Provider) restricted(account accounts.Account, policy string) aws.CredentialsProvider {
+	_, own := p.opts.Role.of(account)
+	switch err := checkPolicy(policy); {
+	case err != nil:
+		return failing{&Error{Account: account.ID, Err: err}}
+	case policy == "":
+		return failing{&Error{Account: account.ID, Err: ErrNoPolicy}}
+	case p.asHub(account, own) && p.hubRole == "":
+		return failing{&Error{Account: account.ID, Err: ErrNoPolicy, Hint: fmt.Sprintf("none can be put on the hub's own credentials: set %s in its [[accounts]] entry", p.opts.Role)}}
+	}
+	return p.credentials(account, policy)
+}
+
+func (p *Provider) credentials(account accounts.Account, policy string) aws.CredentialsProvider {
+	role, own := p.opts.Role.of(account)
+	key := sessionKey{account.ID, role, account.ExternalID, policy, own}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c, ok := p.sessions[key]
 	if !ok {
-		c = p.newCredentials(account, role, own)
+		c = p.newCredentials(account, role, policy, own)
 		p.sessions[key] = c
 	}
 	return c
 }
 
 // newCredentials is called with the lock held.
-func (p *Provider) newCredentials(account accounts.Account, role string, own bool) aws.CredentialsProvider {
-	if account.ID == p.identity.Account && !own {
-		if p.hubRole == "" || p.opts.Policy == "" {
+func (p *Provider) newCredentials(account accounts.Account, role, policy string, own bool) aws.CredentialsProvider {
+	if p.asHub(account, own) {
+		if p.hubRole == "" || policy == "" {
 			return p.hub.Credentials
 		}
-		return p.newSession(sts.NewFromConfig(p.ambient), account.ID, p.hubRole, p.opts.ExternalID, p.opts.Policy, p.identity)
+		return p.newSession(sts.NewFromConfig(p.ambient), account.ID, p.hubRole, p.opts.ExternalID, policy, p.identity)
 	}
 	if role == "" {
-		return failing{&Error{Account: account.ID, Err: ErrNoRole, Hint: "set role under [assume], or in its [[accounts]] entry"}}
+		return failing{&Error{Account: account.ID, Err: ErrNoRole, Hint: fmt.Sprintf("set %s under [assume], or in its [[accounts]] entry", p.opts.Role)}}
 	}
 	role = strings.Replace(role, "{partition}", p.identity.Partition, 1)
 	partition, _, err := splitRole(role)
@@ -204,7 +255,7 @@ func (p *Provider) newCredentials(account accounts.Account, role string, own boo
 		return failing{&Error{Account: account.ID, Role: role, Hint: "each partition needs a hub of its own",
 			Err: fmt.Errorf("it is in partition %q, the hub in %q", partition, p.identity.Partition)}}
 	}
-	return p.newSession(p.client(stsRegion(p.hub.Region, partition, account)), account.ID, role, account.ExternalID, p.opts.Policy, p.identity)
+	return p.newSession(p.client(stsRegion(p.hub.Region, partition, account)), account.ID, role, account.ExternalID, policy, p.identity)
 }
 
 // client is called with the lock held.

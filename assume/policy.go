@@ -21,7 +21,7 @@ func AllowActions(actions []string) (string, error) {
 	}
 	actions = slices.Compact(slices.Sorted(slices.Values(actions)))
 	for {
-		text, err := json.Marshal(policy{Version: "2012-10-17", Statement: []statement{{"Allow", actions, "*"}}})
+		text, err := json.Marshal(policy{Version: "2012-10-17", Statement: []statement{{"Allow", actions, resources{"*"}}}})
 		if err != nil {
 			return "", fmt.Errorf("session policy: %w", err)
 		}
@@ -74,6 +74,51 @@ func prefixOf(action string) string {
 	return ""
 }
 
+// Grant is a session policy and the resources that it is for.
+type Grant struct {
+	Policy    string
+	Resources []string // ARNs, sorted
+}
+
+// AllowOn makes the session policies that allow one IAM action ("ecr:BatchDeleteImage") on exactly these resources, as
+// far as the role allows it too, and nothing else: as few as fit into the 2,048 characters that STS takes. The ARNs
+// are in order, and each is in one policy alone. No ARN at all, one that does not fit, one that lacks a part, and an
+// action or ARN that may stand for several are errors.
+func AllowOn(action string, arns []string) ([]Grant, error) {
+	if _, name, _ := strings.Cut(action, ":"); name == "" || strings.ContainsAny(action, "*?") {
+		return nil, fmt.Errorf("session policy: %q is not one action", action)
+	}
+	if len(arns) == 0 {
+		return nil, fmt.Errorf("session policy: it would allow nothing")
+	}
+	for _, a := range arns {
+		// IAM completes an ARN of fewer parts with wildcards, and fills in what stands in ${…}.
+		if parts := strings.SplitN(a, ":", 6); len(parts) < 6 || parts[0] != "arn" || slices.Contains(parts, "") || strings.ContainsAny(a, "*?$") {
+			return nil, fmt.Errorf("session policy: %q is not the ARN of one resource", a)
+		}
+	}
+	var grants []Grant
+	for rest := slices.Compact(slices.Sorted(slices.Values(arns))); len(rest) > 0; {
+		var g Grant
+		for n := 1; n <= len(rest); n++ {
+			text, err := json.Marshal(policy{Version: "2012-10-17", Statement: []statement{{"Allow", []string{action}, rest[:n]}}})
+			if err != nil {
+				return nil, fmt.Errorf("session policy: %w", err)
+			}
+			if len(text) > policyLimit {
+				break
+			}
+			g = Grant{string(text), rest[:n:n]}
+		}
+		if g.Policy == "" {
+			return nil, fmt.Errorf("session policy: %.200q alone does not fit into the %d characters that STS takes", rest[0], policyLimit)
+		}
+		grants = append(grants, g)
+		rest = rest[len(g.Resources):]
+	}
+	return grants, nil
+}
+
 type policy struct {
 	Version   string
 	Statement []statement
@@ -82,7 +127,17 @@ type policy struct {
 type statement struct {
 	Effect   string
 	Action   []string
-	Resource string
+	Resource resources
+}
+
+// resources are written as a list, and one alone as itself.
+type resources []string
+
+func (r resources) MarshalJSON() ([]byte, error) {
+	if len(r) == 1 {
+		return json.Marshal(r[0])
+	}
+	return json.Marshal([]string(r))
 }
 
 func checkPolicy(text string) error {

@@ -13,8 +13,11 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// ErrNoRole says that an account other than the hub's has no role to be entered by.
+// ErrNoRole says that an account has no role to be entered by, and is not entered as the hub itself.
 var ErrNoRole = errors.New("no role is configured")
+
+// ErrNoPolicy says that a session would be as wide as its role, where a session policy was meant to hold.
+var ErrNoPolicy = errors.New("no session policy would hold")
 
 // ErrWrongAccount says that STS gave a session in another account than the one that was meant.
 var ErrWrongAccount = errors.New("the session is in another account")
@@ -55,7 +58,7 @@ type failing struct{ err *Error }
 
 func (f failing) Retrieve(context.Context) (aws.Credentials, error) { return aws.Credentials{}, f.err }
 
-// session assumes one role, and remembers for good if it was refused. It stands behind an aws.CredentialsCache,
+// session assumes one role with one policy, and remembers for good if it was refused. It stands behind an aws.CredentialsCache,
 // which keeps the credentials and lets one caller at a time through.
 type session struct {
 	client        *sts.Client
