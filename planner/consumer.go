@@ -13,6 +13,8 @@ const anyAccount = "*"
 // consumers are those who could pull from a repository, as far as they are not known to the last: what could not be
 // looked at of them, and those that nobody looks at. Repositories with the same policies share them.
 type consumers struct {
+	accounts  []string // that could pull, the own one too; sorted
+	all       bool     // every account could
 	gaps      []int    // sorted
 	strangers []Gap    // accounts that could pull and are not scanned
 	vouched   []string // those of them that an attestation stands in for
@@ -47,7 +49,7 @@ func (m *Merged) consumersOf(inv *image.Inventory) *consumers {
 	if c, ok := m.consumers.Load(name); ok {
 		return c.(*consumers)
 	}
-	b := consumerSet{m: m, home: home.Account, gaps: map[int]bool{}, strangers: map[string]string{}}
+	b := consumerSet{m: m, home: home.Account, pull: map[string]bool{}, gaps: map[int]bool{}, strangers: map[string]string{}}
 	b.gapsOf(anyAccount)
 	b.gapsOf(home.Account)
 	if unread {
@@ -64,6 +66,7 @@ func (m *Merged) consumersOf(inv *image.Inventory) *consumers {
 	for _, i := range m.roleGaps[home.Account] {
 		b.gaps[i] = true
 	}
+	b.assume(home.Account)
 	c := b.consumers()
 	m.consumers.Store(name, c)
 	return c
@@ -73,18 +76,24 @@ func (m *Merged) consumersOf(inv *image.Inventory) *consumers {
 type consumerSet struct {
 	m         *Merged
 	home      string
+	pull      map[string]bool // accounts that could
+	all       bool            // any could
 	gaps      map[int]bool
 	strangers map[string]string // account, or organization, or "*" -> why it could pull
 	vouched   []string
 }
 
 func (b *consumerSet) gapsOf(account string) {
+	if account != anyAccount {
+		b.pull[account] = true
+	}
 	for _, i := range b.m.gapsOf[account] {
 		b.gaps[i] = true
 	}
 }
 
 func (b *consumerSet) everyGap() {
+	b.all = true
 	for _, i := range b.m.everyGap {
 		b.gaps[i] = true
 	}
@@ -164,19 +173,57 @@ func (m *Merged) assumable() {
 	}
 	for home, a := range m.assumers {
 		for _, i := range m.everyGap {
-			id := m.gaps[i].Account
-			member := m.members[id]
-			if a.anyone || slices.Contains(a.accounts, id) ||
-				slices.ContainsFunc(a.orgs, func(org string) bool { return member == nil || org == m.organization.ID }) ||
-				slices.ContainsFunc(a.paths, func(path string) bool { return member == nil || member.Under(m.organization.ID, path) }) {
+			if m.admits(&a, m.gaps[i].Account) {
 				m.roleGaps[home] = append(m.roleGaps[home], i)
 			}
 		}
 	}
 }
 
+// admits reports whether roles that let in a may be assumed from an account.
+func (m *Merged) admits(a *access, id string) bool {
+	member := m.members[id]
+	return a.anyone || slices.Contains(a.accounts, id) ||
+		slices.ContainsFunc(a.orgs, func(org string) bool { return member == nil || org == m.organization.ID }) ||
+		slices.ContainsFunc(a.paths, func(path string) bool { return member == nil || member.Under(m.organization.ID, path) })
+}
+
+// assume adds the accounts that may assume a role of the repository's.
+func (b *consumerSet) assume(home string) {
+	if len(b.m.trustGaps[home]) > 0 {
+		b.all = true
+	}
+	a, ok := b.m.assumers[home]
+	if !ok {
+		return
+	}
+	for id := range b.m.known {
+		if b.m.admits(&a, id) {
+			b.pull[id] = true
+		}
+	}
+}
+
+// Pullers gives the accounts whose workloads could use images of a repository, as far as its policy, that of its
+// registry, pull-through caches and the roles of its account tell; or all: any account could.
+func (m *Merged) Pullers(inv *image.Inventory) (accounts []string, all bool) {
+	c := m.consumersOf(inv)
+	return c.accounts, c.all
+}
+
+// UsesOf gives the uses of images of a registry, through pull-through caches too.
+func (m *Merged) UsesOf(r image.Registry) []image.Use {
+	var uses []image.Use
+	for i := range m.uses {
+		if m.uses[i].Ref.Repository.Registry == r {
+			uses = append(uses, m.uses[i])
+		}
+	}
+	return uses
+}
+
 func (b *consumerSet) consumers() *consumers {
-	c := &consumers{vouched: b.vouched}
+	c := &consumers{vouched: b.vouched, all: b.all, accounts: sortedKeys(b.pull)}
 	for i := range b.m.gaps {
 		if b.gaps[i] {
 			c.gaps = append(c.gaps, i)

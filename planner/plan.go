@@ -102,8 +102,10 @@ func (c *Count) count(d Decision) {
 // RepositoryPlan is the plan of one repository: a decision for each of its images.
 type RepositoryPlan struct {
 	RepositorySummary
-	Decisions []Decision  // exactly one an image, in the order of image.Compare
-	Broken    []image.Use // uses that point into the repository at an image that is gone
+	Decisions  []Decision       // exactly one an image, in the order of image.Compare
+	Broken     []image.Use      // uses that point into the repository at an image that is gone
+	AllowEmpty bool             // the rule lets the last image go too
+	Inventory  *image.Inventory // what it was planned from
 
 	gate gate
 }

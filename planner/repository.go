@@ -14,11 +14,13 @@ const pullAllowance = 24 * time.Hour
 
 // Repository plans one repository: retention, then protection, then the coverage gate, through the graph.
 func (m *Merged) Repository(inv *image.Inventory) *RepositoryPlan {
-	images := inv.Images
-	if !slices.IsSortedFunc(images, image.Compare) {
-		images = slices.Clone(images)
-		slices.SortFunc(images, image.Compare)
+	if !slices.IsSortedFunc(inv.Images, image.Compare) {
+		sorted := *inv
+		sorted.Images = slices.Clone(inv.Images)
+		slices.SortFunc(sorted.Images, image.Compare)
+		inv = &sorted
 	}
+	images := inv.Images
 	j := &judge{
 		m:          m,
 		repository: inv.Repository.Name,
@@ -30,13 +32,14 @@ func (m *Merged) Repository(inv *image.Inventory) *RepositoryPlan {
 		reasons:    make([][]Reason, len(images)),
 		verdict:    make([][]Reason, len(images)),
 	}
-	p := &RepositoryPlan{RepositorySummary: RepositorySummary{
+	p := &RepositoryPlan{Inventory: inv, RepositorySummary: RepositorySummary{
 		Repository: inv.Repository, Tags: inv.Tags, HasPolicy: inv.HasPolicy, Errors: inv.Errors,
 	}}
 	for i := range m.rules.Repositories {
 		if r := &m.rules.Repositories[i]; r.Matches(inv.Repository) {
 			j.rule = r
 			p.Rule = r.Name.String()
+			p.AllowEmpty = r.AllowEmpty
 			break
 		}
 	}

@@ -29,6 +29,7 @@ type RepositoryRule struct {
 	KeepTags         []image.Pattern
 	KeepPulledWithin time.Duration // 0: pull times do not matter
 	UntaggedExpires  time.Duration // 0: untagged roots are judged like all others
+	AllowEmpty       bool          // the last root may be deleted too: no decision of the plan, but a brake of the sweep
 }
 
 // Matches reports whether the rule is for this repository.
