@@ -9,6 +9,11 @@
 //	runs/RUN/imports.json.zst                            uses from elsewhere, as the run saw them; written first
 //	uses/NAME.json                                       an imported list of uses
 //	cache/ACCOUNT/REGION/NAME.json.zst                   what never changes in AWS; may be deleted at any time
+//	sweeps/SWEEP/journal.jsonl                           what a sweep did, a record a line (Journal); in a directory
+//	sweeps/SWEEP/journal/NUMBER.jsonl                    the same on S3: an object for each Append, numbered from 1
+//	sweeps/SWEEP/manifests/PART.jsonl.zst                manifests of what a sweep deletes, one a line
+//	sweeps/SWEEP/summary.json                            what a sweep has come to; it can be made anew from the journal
+//	locks/NAME/NUMBER.json                               who holds a lock (Lock): the one of the highest number
 //
 // It never gives less than was stored: an object that is damaged or cut short is an error that names it (but for
 // the cache, which is then as good as empty).
@@ -36,6 +41,7 @@ import (
 // Store is safe for concurrent use.
 type Store struct {
 	bucket *blob.Bucket
+	dir    string // absolute; "" on S3
 	log    *slog.Logger
 }
 
@@ -46,7 +52,13 @@ func Open(ctx context.Context, location string, log *slog.Logger, cfg func(conte
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", location, err)
 	}
-	return &Store{bucket: bucket, log: log}, nil
+	s := &Store{bucket: bucket, log: log}
+	if !strings.HasPrefix(location, "s3://") {
+		if s.dir, err = filepath.Abs(location); err != nil {
+			return nil, fmt.Errorf("open store %s: %w", location, err)
+		}
+	}
+	return s, nil
 }
 
 func open(ctx context.Context, location string, config func(context.Context) (aws.Config, error)) (*blob.Bucket, error) {
