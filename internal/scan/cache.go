@@ -3,6 +3,8 @@ package scan
 import (
 	"context"
 	"time"
+
+	"demurrage/internal/image"
 )
 
 // Cache keeps values that are named within an account and region, from run to run. It is used from several
@@ -44,6 +46,9 @@ func loadCache[T any](ctx context.Context, w *work, name string) T {
 // again, and our own reading of a manifest must not pass for somebody's pull in the next run. Failing to is only a
 // waste (and an image that is kept a little longer).
 func saveCache[T any](ctx context.Context, w *work, name string, value T) {
+	if w.opts.Sources != nil && w.source.name != image.SourceECR {
+		return // a partial look does not know all that is worth remembering
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	if err := w.opts.Cache.SaveCache(ctx, w.Account, w.Region, name, cached[T]{cacheSchema, value}); err != nil {

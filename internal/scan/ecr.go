@@ -85,7 +85,7 @@ func (s *ecrScan) scan(ctx context.Context) {
 		}
 		for i := range out.Repositories {
 			r := &out.Repositories[i]
-			if seen[aws.ToString(r.RepositoryName)] {
+			if seen[aws.ToString(r.RepositoryName)] || s.opts.Repositories != nil && !s.opts.Repositories(aws.ToString(r.RepositoryName)) {
 				continue
 			}
 			inv := image.Inventory{Repository: image.Repository{
@@ -111,7 +111,7 @@ func (s *ecrScan) scan(ctx context.Context) {
 		defer s.mu.Unlock()
 		s.inventories = append(s.inventories, inv)
 	})
-	if complete && ctx.Err() == nil {
+	if complete && ctx.Err() == nil && s.opts.Repositories == nil {
 		s.manifests.forgetOthers(repositories, s.inventories)
 	}
 }
@@ -252,6 +252,9 @@ func (s *ecrScan) inventory(ctx context.Context, inv *image.Inventory) error {
 		s.fail("GetRepositoryPolicy", name, err)
 	}
 
+	if s.opts.Repositories != nil {
+		return nil // resource tags are for the report
+	}
 	arn := inv.Repository.ARN()
 	tags, err := s.repositories.ListTagsForResource(ctx, &ecr.ListTagsForResourceInput{ResourceArn: &arn})
 	switch {

@@ -39,17 +39,22 @@ type manifestCache struct {
 	Pulls    map[string]map[image.Digest]ownPull `json:"pulls"`    // by repository
 }
 
-// ownPull is a manifest read by us: the pull time from before, and the server's clock when it answered.
+// ownPull is a manifest read by us: the pull time from before, and the server's clock when it answered. Earlier are those
+// of our reads in the days before, of which ECR may have recorded the first alone.
 type ownPull struct {
-	Before time.Time `json:"before,omitzero"`
-	At     time.Time `json:"at"`
+	Before  time.Time   `json:"before,omitzero"`
+	At      time.Time   `json:"at"`
+	Earlier []time.Time `json:"earlier,omitempty"`
 }
 
 // made reports whether a recorded pull is this one. The window is narrow, since a pull that is somebody's must not
 // pass for ours. (ECR may leave a pull unrecorded for a day after ours. Whoever pulls an index pulls one of its
-// children too, of which we never read the manifest, so that pull shows there.)
+// children too, of which a scan never reads the manifest, so that pull shows there. Manifests does read it, of what is
+// about to be deleted: a pull of what then stays after all may go unseen for that day.)
 func (p ownPull) made(recorded time.Time) bool {
-	return !p.At.IsZero() && !recorded.Before(p.At.Add(-2*time.Second)) && !recorded.After(p.At.Add(time.Minute))
+	return slices.ContainsFunc(append(p.Earlier, p.At), func(at time.Time) bool {
+		return !at.IsZero() && !recorded.Before(at.Add(-2*time.Second)) && !recorded.After(at.Add(time.Minute))
+	})
 }
 
 func loadManifests(ctx context.Context, w *work) *manifests {
@@ -72,7 +77,8 @@ func (m *manifests) save(ctx context.Context, w *work) {
 }
 
 // recall fills in what is known about a repository's images, takes our own pulls out of their pull times, and gives
-// the images whose manifest has to be read. complete says that the repository has no other images.
+// the images whose manifest has to be read. complete says that the repository has no other images, so that what is known
+// of others can be forgotten.
 func (m *manifests) recall(repository string, images []image.Image, complete bool) (unread []*image.Image) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -113,7 +119,11 @@ func (m *manifests) pulled(repository string, img *image.Image, at time.Time) {
 	if m.kept.Pulls[repository] == nil {
 		m.kept.Pulls[repository] = make(map[image.Digest]ownPull)
 	}
-	m.kept.Pulls[repository][img.Digest] = ownPull{Before: img.LastPulledAt, At: at.UTC()}
+	p := ownPull{Before: img.LastPulledAt, At: at.UTC()}
+	if last, ok := m.kept.Pulls[repository][img.Digest]; ok && last.Before.Equal(p.Before) { // nobody has pulled it since
+		p.Earlier = slices.DeleteFunc(append(slices.Clone(last.Earlier), last.At), func(t time.Time) bool { return p.At.Sub(t) > 48*time.Hour })
+	}
+	m.kept.Pulls[repository][img.Digest] = p
 	m.changed = true
 }
 
@@ -153,7 +163,7 @@ func (m *manifests) forgetOthers(repositories []image.Inventory, found []image.I
 // next run. The only error is errDeleted.
 func (s *ecrScan) readManifests(ctx context.Context, inv *image.Inventory) error {
 	name := inv.Repository.Name
-	unread := s.manifests.recall(name, inv.Images, len(inv.Errors) == 0)
+	unread := s.manifests.recall(name, inv.Images, len(inv.Errors) == 0 && s.opts.Repositories == nil)
 	for batch := range slices.Chunk(unread, batchGetImage) {
 		out, err := s.images.BatchGetImage(ctx, batchInput(name, batch))
 		if repositoryGone(err) {

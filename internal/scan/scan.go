@@ -31,6 +31,14 @@ type Options struct {
 	Targets     []Target
 	Concurrency int64 // targets in flight; below 1: one
 
+	// Sources are the names of those to look at, and to have coverage of; nil: all. To name one that there is not, or one
+	// that pins without those that look pins up, is a mistake of the program, which panics. A look at some writes no cache
+	// but that of manifests, since it does not see what all of them together do.
+	Sources []string
+	// Repositories says which repositories of a registry are inventoried; nil: all. With it their resource tags, which are
+	// for the report, are not read, and nothing is forgotten that the cache knows of others.
+	Repositories func(name string) bool
+
 	// Config gives the credentials for a target. An error concerns the whole target.
 	Config func(ctx context.Context, account, region string) (aws.Config, error)
 
@@ -83,15 +91,7 @@ type Event struct {
 // error: it is in the coverage of the target's snapshot. An error means that the run itself went wrong: the sink
 // failed, or ctx was done, in which case targets that were not finished have not reached the sink.
 func Run(ctx context.Context, o Options) error {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Progress == nil {
-		o.Progress = func(Event) {}
-	}
-	if o.Cache == nil {
-		o.Cache = noCache{}
-	}
+	o.defaults()
 	slots := semaphore.NewWeighted(max(o.Concurrency, 1))
 	g, runCtx := errgroup.WithContext(ctx)
 	texts := &configTexts{}
@@ -117,6 +117,20 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	return context.Cause(ctx) // done before the first target was begun
+}
+
+// defaults makes the zero values work, and sees to it that the sources can.
+func (o *Options) defaults() {
+	o.checkSources()
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Progress == nil {
+		o.Progress = func(Event) {}
+	}
+	if o.Cache == nil {
+		o.Cache = noCache{}
+	}
 }
 
 func event(t Target, snap *Snapshot) Event {

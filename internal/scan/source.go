@@ -16,6 +16,7 @@ type source struct {
 	ops     map[string]bucket            // every operation called, with the rate bucket it draws on
 	scan    func(context.Context, *work) // reports through the work; never returns before its goroutines
 	pins    bool                         // it may name, with work.pin, what other sources have to look at
+	fast    bool                         // every deployment may change what it tells; see FastSources
 
 	// resolve looks at what another target's sources pinned here. It is for sources that look at pins: see pin.go.
 	resolve func(context.Context, *work, []pin)
@@ -37,23 +38,67 @@ const (
 // sources is where a scanner is registered: its line, and its name in accounts.Sources.
 var sources = []source{
 	{name: image.SourceECR, service: "ecr", where: planned, ops: ecrOps, scan: scanECR},
-	{name: "ecs", service: "ecs", ops: ecsOps, scan: scanECS, resolve: resolveECS},
-	{name: "lambda", service: "lambda", ops: lambdaOps, scan: scanLambda, resolve: resolveLambda},
-	{name: "eks", service: "eks", ops: eksOps, scan: scanEKS},
-	{name: "batch", service: "batch", ops: batchOps, scan: scanBatch, resolve: resolveBatch},
+	{name: "ecs", fast: true, service: "ecs", ops: ecsOps, scan: scanECS, resolve: resolveECS},
+	{name: "lambda", fast: true, service: "lambda", ops: lambdaOps, scan: scanLambda, resolve: resolveLambda},
+	{name: "eks", fast: true, service: "eks", ops: eksOps, scan: scanEKS},
+	{name: "batch", fast: true, service: "batch", ops: batchOps, scan: scanBatch, resolve: resolveBatch},
 	{name: "events", service: "events", ops: eventsOps, scan: scanEvents, pins: true},
 	{name: "scheduler", service: "scheduler", ops: schedulerOps, scan: scanScheduler, pins: true},
 	{name: "states", service: "states", ops: statesOps, scan: scanStates, pins: true},
 	{name: "codebuild", service: "codebuild", ops: codebuildOps, scan: scanCodeBuild},
-	{name: "sagemaker", service: "sagemaker", ops: sagemakerOps, scan: scanSageMaker},
-	{name: "apprunner", service: "apprunner", ops: apprunnerOps, scan: scanAppRunner, regions: apprunnerRegions},
-	{name: "bedrock-agentcore", service: "bedrock-agentcore", ops: agentcoreOps, scan: scanAgentCore, regions: agentcoreRegions},
-	{name: "emr-serverless", service: "emr-serverless", ops: emrOps, scan: scanEMR, regions: emrRegions},
+	{name: "sagemaker", fast: true, service: "sagemaker", ops: sagemakerOps, scan: scanSageMaker},
+	{name: "apprunner", fast: true, service: "apprunner", ops: apprunnerOps, scan: scanAppRunner, regions: apprunnerRegions},
+	{name: "bedrock-agentcore", fast: true, service: "bedrock-agentcore", ops: agentcoreOps, scan: scanAgentCore, regions: agentcoreRegions},
+	{name: "emr-serverless", fast: true, service: "emr-serverless", ops: emrOps, scan: scanEMR, regions: emrRegions},
 	{name: "gamelift", service: "gamelift", ops: gameliftOps, scan: scanGameLift, regions: gameliftRegions},
 	{name: "imagebuilder", service: "imagebuilder", ops: imagebuilderOps, scan: scanImageBuilder, regions: imagebuilderRegions},
 	{name: "inspector", service: "inspector2", where: planned, ops: inspectorOps, scan: scanInspector, regions: inspectorRegions},
 	{name: "pull-through-cache", service: "ecr", ops: mirrorOps, scan: scanMirrors},
 	{name: image.SourceIAM, service: "iam", where: home, ops: iamOps, scan: scanIAM},
+}
+
+// FastSources are the sources whose answers change with every deployment, sorted: what somebody puts to use a minute ago
+// shows in them. They are what runs images and pulls them from ECR when it starts them: ecs, lambda, eks, batch, apprunner,
+// sagemaker, bedrock-agentcore and emr-serverless. The others need no second look within hours of the first:
+//
+//   - events, scheduler and states start what is fast itself. A revision that is deployed is among the newest of its family
+//     there, and what runs shows there; only an old one that somebody has a rule start again does not before it runs.
+//   - codebuild and imagebuilder name what to build in or upon, which people change. A build that runs has pulled its image.
+//   - gamelift runs copies that it makes of images when their definition is made.
+//   - inspector repeats what ecs and eks say, hours later.
+//   - pull-through-cache and iam are settings: they say who could pull, not who does.
+//   - ecr is looked at anyway, one registry at a time: see Looks.Registry.
+func FastSources() []string {
+	var names []string
+	for _, s := range sources {
+		if s.fast {
+			names = append(names, s.name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// includes reports whether a source is among those to look at.
+func (o *Options) includes(s *source) bool {
+	return o.Sources == nil || slices.Contains(o.Sources, s.name)
+}
+
+// checkSources panics if what is named cannot be looked at, or not without what is not named: a pin of a source that is
+// looked at would be lost.
+func (o *Options) checkSources() {
+	all := Sources()
+	for _, name := range o.Sources {
+		if !slices.Contains(all, name) {
+			panic("scan: there is no source " + name)
+		}
+	}
+	pins := slices.ContainsFunc(sources, func(s source) bool { return s.pins && o.includes(&s) })
+	for _, s := range sources {
+		if pins && s.resolve != nil && !o.includes(&s) {
+			panic("scan: what other sources pin is not looked up without " + s.name)
+		}
+	}
 }
 
 // Sources are the names of the sources in coverage, sorted.

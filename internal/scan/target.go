@@ -22,7 +22,7 @@ func scanTarget(ctx context.Context, o *Options, t Target, texts *configTexts) *
 	var works []*work
 	pinning := 0
 	for _, s := range sources {
-		if !s.looksAt(t) {
+		if !s.looksAt(t) || !o.includes(&s) {
 			continue
 		}
 		w := &work{Target: t, source: s, opts: o, log: log.With("source", s.name)}
