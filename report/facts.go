@@ -162,14 +162,20 @@ func newRepository(run *Run, a *Account, s *planner.RepositorySummary) repositor
 
 func newGap(run *Run, g *planner.Gap) gap {
 	priced := gap{Gap: g}
-	for region, bytes := range g.UnblocksPerRegion {
-		if m, ok := run.Prices.Monthly(region, bytes); ok {
-			priced.saving += m
+	priced.saving, priced.unpriced = priceOf(run.Prices, g.UnblocksPerRegion)
+	return priced
+}
+
+// priceOf is what bytes cost a month, by region, and how many of them lie where no price is known.
+func priceOf(p cost.Prices, perRegion map[string]int64) (sum cost.Money, unpriced int64) {
+	for region, bytes := range perRegion {
+		if m, ok := p.Monthly(region, bytes); ok {
+			sum += m
 		} else {
-			priced.unpriced += bytes
+			unpriced += bytes
 		}
 	}
-	return priced
+	return sum, unpriced
 }
 
 // account is what is known of an account: at least its id.

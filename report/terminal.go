@@ -37,12 +37,7 @@ func Table(w io.Writer, run *Run, opts TermOptions) error {
 	t.repositories(f)
 	t.registries(f)
 	t.total(f)
-	for i, hint := range run.Hints {
-		if i == 0 {
-			t.line("")
-		}
-		t.wrapped("", hint, 0)
-	}
+	t.hints()
 	return t.w.Flush()
 }
 
@@ -317,6 +312,16 @@ func (t *terminal) total(f *facts) {
 	t.wrappedIn(bold, "", s, 0)
 	if u := f.total.unpriced.Total(); u.Images > 0 {
 		t.wrapped("", size(u.Bytes)+" are in regions without a known price and in no amount of money.", 0)
+	}
+}
+
+// hints are the last lines.
+func (t *terminal) hints() {
+	for i, hint := range t.run.Hints {
+		if i == 0 {
+			t.line("")
+		}
+		t.wrapped("", hint, 0)
 	}
 }
 
