@@ -5,6 +5,8 @@ const (
 	exitOK          = 0
 	exitNothing     = 1   // nothing useful was done: bad config, no credentials, bad flags
 	exitIncomplete  = 2   // done, but something was blocked because it could not be read
+	exitFailed      = 3   // some deletions failed
+	exitRefused     = 4   // refused by a brake or at the confirmation: nothing was touched
 	exitInterrupted = 130 // by SIGINT or SIGTERM
 )
 

@@ -58,6 +58,10 @@ func finish(cmd *cli.Command) {
 			f.EnvVars = []string{name}
 		case *cli.BoolFlag:
 			f.EnvVars = []string{name}
+		case *cli.StringSliceFlag:
+			f.EnvVars = []string{name}
+		case *cli.IntFlag:
+			f.EnvVars = []string{name}
 		}
 	}
 	for _, sub := range cmd.Subcommands {

@@ -68,12 +68,13 @@ could not be looked at blocks what it might concern.
   demurrage demo                                try it on a simulated organization: no AWS account, no configuration
   demurrage plan                                scan, and show what could go
   demurrage report --out report.xlsx            the workbook of the last run
+  demurrage delete --plan plan.json             apply a plan that was saved (plan --out plan.json) and reviewed
   demurrage explain ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG
 
 Exit codes: 0 all was done · 1 nothing useful was done · 2 done, but something was blocked because it could not be
-read · 130 interrupted.`),
+read · 3 some deletions failed · 4 refused by a brake or at the confirmation · 130 interrupted.`),
 		Flags:     sharedFlags(true),
-		Commands:  []*cli.Command{demoCommand(), planCommand(), reportCommand(), explainCommand(), scanCommand(), usesCommand(), permissionsCommand(), simCommand()},
+		Commands:  []*cli.Command{demoCommand(), planCommand(), reportCommand(), explainCommand(), deleteCommand(), historyCommand(), scanCommand(), usesCommand(), permissionsCommand(), simCommand()},
 		Writer:    stdout,
 		ErrWriter: stderr,
 		// The exit code is run's to decide, and usage errors are errors like any other.

@@ -9,6 +9,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"demurrage/internal/journal"
 	"demurrage/internal/scan"
 )
 
@@ -55,4 +56,32 @@ func (p *progress) end() {
 	}
 	p.bar.Abort(true)
 	p.bars.Wait()
+}
+
+// deleting shows how far a sweep is.
+type deleting struct {
+	bars *mpb.Progress
+	bar  *mpb.Bar
+}
+
+func newDeleting(c *cli.Context, w io.Writer, images int) *deleting {
+	if _, tty := terminal(w); !tty || sharedBool(c, "quiet") {
+		return &deleting{}
+	}
+	p := &deleting{bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(40))}
+	p.bar = p.bars.AddBar(int64(images), mpb.BarRemoveOnComplete(), mpb.PrependDecorators(decor.Name("deleting "), decor.CountersNoUnit("%d/%d images")))
+	return p
+}
+
+func (p *deleting) add(t journal.Tally) {
+	if p.bar != nil {
+		p.bar.IncrBy(t.Images)
+	}
+}
+
+func (p *deleting) end() {
+	if p.bars != nil {
+		p.bar.Abort(true)
+		p.bars.Wait()
+	}
 }

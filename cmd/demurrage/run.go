@@ -31,9 +31,9 @@ func (s *session) scan(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	byID := map[string]accounts.Account{}
+	s.accounts = map[string]accounts.Account{}
 	for _, a := range roster.Accounts {
-		byID[a.ID] = a
+		s.accounts[a.ID] = a
 	}
 	run, done, err := s.begin(ctx, p, roster)
 	if err != nil {
@@ -50,25 +50,10 @@ func (s *session) scan(ctx context.Context) (string, error) {
 		return "", err
 	}
 	progress := newProgress(s.c, s.stderr, len(targets))
-	err = scan.Run(ctx, scan.Options{
-		Targets:     targets,
-		Concurrency: int64(s.config.Concurrency),
-		Config: func(ctx context.Context, id, region string) (aws.Config, error) {
-			a, ok := byID[id]
-			if !ok { // a resumed run whose account has left the configuration
-				return aws.Config{}, fmt.Errorf("account %s is not in the configuration any more", id)
-			}
-			return p.Config(a, region), p.Check(ctx, a)
-		},
-		KeepTaskDefinitions: s.config.KeepTaskDefinitions,
-		KeepLambdaVersions:  s.config.KeepLambdaVersions,
-		Covered:             covered(imports),
-		OwnPrincipal:        func(id string) string { return p.Principal(byID[id]) },
-		Cache:               s.store,
-		Sink:                func(ctx context.Context, snap *scan.Snapshot) error { return s.store.SaveSnapshot(ctx, run.ID, snap) },
-		Log:                 s.log,
-		Progress:            progress.event,
-	})
+	o := s.scanOptions(p, imports)
+	o.Targets, o.Progress = targets, progress.event
+	o.Sink = func(ctx context.Context, snap *scan.Snapshot) error { return s.store.SaveSnapshot(ctx, run.ID, snap) }
+	err = scan.Run(ctx, o)
 	progress.end()
 	if ctx.Err() != nil {
 		return "", &exitError{exitInterrupted, fmt.Sprintf("interrupted; what was scanned is stored: demurrage plan --resume goes on with run %s", run.ID)}
@@ -77,6 +62,26 @@ func (s *session) scan(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return run.ID, s.store.Finish(ctx, run.ID, time.Now().UTC())
+}
+
+// scanOptions are how targets are looked at, whichever they are.
+func (s *session) scanOptions(p *assume.Provider, imports store.Imports) scan.Options {
+	return scan.Options{
+		Concurrency: int64(s.config.Concurrency),
+		Config: func(ctx context.Context, id, region string) (aws.Config, error) {
+			a, ok := s.accounts[id]
+			if !ok { // a resumed run whose account has left the configuration
+				return aws.Config{}, fmt.Errorf("account %s is not in the configuration any more", id)
+			}
+			return p.Config(a, region), p.Check(ctx, a)
+		},
+		KeepTaskDefinitions: s.config.KeepTaskDefinitions,
+		KeepLambdaVersions:  s.config.KeepLambdaVersions,
+		Covered:             covered(imports),
+		OwnPrincipal:        func(id string) string { return p.Principal(s.accounts[id]) },
+		Cache:               s.store,
+		Log:                 s.log,
+	}
 }
 
 // roster says which accounts there are.

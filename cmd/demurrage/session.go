@@ -36,6 +36,7 @@ type session struct {
 	store          *store.Store
 	whatIf         time.Time                        // --now; zero: none was given
 	provider       func() (*assume.Provider, error) // made when first needed: a stored run can be planned without AWS
+	accounts       map[string]accounts.Account      // those of the last scan, by id
 }
 
 // open reads the flags and the configuration and opens the store. Nothing is touched in AWS yet.
@@ -120,8 +121,24 @@ func (s *session) storedRun(ctx context.Context, id, month string) (string, erro
 	return run.ID, err
 }
 
+// planned is a planned run with what it was planned from.
+type planned struct {
+	*report.Run
+	run    store.Run
+	usage  planner.Usage
+	merged *planner.Merged
+}
+
 // planOf plans a stored run, or, without an id, scans first.
 func (s *session) planOf(ctx context.Context, id string) (*report.Run, error) {
+	p, err := s.planned(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return p.Run, nil
+}
+
+func (s *session) planned(ctx context.Context, id string) (*planned, error) {
 	if id == "" {
 		var err error
 		if id, err = s.scan(ctx); err != nil {
@@ -147,7 +164,8 @@ func (s *session) planOf(ctx context.Context, id string) (*report.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, err := planner.Build(planner.Merge(s.config.Rules(), now, usage), s.store.Inventories(ctx, id))
+	merged := planner.Merge(s.config.Rules(), now, usage)
+	plan, err := planner.Build(merged, s.store.Inventories(ctx, id))
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +174,7 @@ func (s *session) planOf(ctx context.Context, id string) (*report.Run, error) {
 	for _, a := range slices.Concat(run.Accounts, run.Unscanned) {
 		r.Accounts[a.ID] = report.Account{ID: a.ID, Name: a.Name, Owner: a.Owner, CostCenter: a.CostCenter, OU: a.OU, Tags: a.Tags}
 	}
-	return r, nil
+	return &planned{r, run, usage, merged}, nil
 }
 
 // lookedAt says plainly where uses were looked for.

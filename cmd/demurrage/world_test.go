@@ -110,12 +110,14 @@ type world struct {
 	reporter
 
 	url, dir string
+	direct   string // past the hooks, for the tests themselves
 	hub      string // the account that demurrage runs in
 	region   string // its AWS_REGION
 
 	mu      sync.Mutex
 	callers map[string]string // access keys of sessions -> their accounts
 	hook    func(op string, r *http.Request, body []byte) *tamper
+	front   func(rw http.ResponseWriter, r *http.Request) (served bool) // before everything; set before the program runs
 
 	hooks sync.Mutex // around a hook and what it returns
 }
@@ -153,13 +155,16 @@ func startWorld(r reporter, dir, region string) *world {
 
 // serve begins to listen and returns what ends it.
 func (w *world) serve() (stop func()) {
-	ts := httptest.NewServer(w)
-	w.url = ts.URL
-	return ts.Close
+	ts, direct := httptest.NewServer(w), httptest.NewServer(w.Server)
+	w.url, w.direct = ts.URL, direct.URL
+	return func() { ts.Close(); direct.Close() }
 }
 
 // ServeHTTP lets the hook at the services with JSON protocols.
 func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	if w.front != nil && w.front(rw, r) {
+		return
+	}
 	w.mu.Lock()
 	hook := w.hook
 	w.mu.Unlock()
@@ -168,8 +173,7 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		w.Server.ServeHTTP(rw, r)
 		return
 	}
-	body, _ := io.ReadAll(r.Body)
-	r.Body = io.NopCloser(bytes.NewReader(body))
+	body := readAll(r)
 	w.hooks.Lock() // hooks keep count in plain variables
 	tm := hook(op, r, body)
 	w.hooks.Unlock()
@@ -197,6 +201,13 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		rw.WriteHeader(rec.Code)
 		_, _ = rw.Write(out)
 	}
+}
+
+// readAll reads a request's body and leaves it there.
+func readAll(r *http.Request) []byte {
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return body
 }
 
 // operationOf names the operation of a request that tests tamper with; "" for others.
@@ -402,7 +413,7 @@ func (w *world) as(account, region string) aws.Config {
 // with is whoever has an access key and a session token. It does not retry.
 func (w *world) with(key, token, region string) aws.Config {
 	return aws.Config{
-		Region: region, BaseEndpoint: &w.url, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+		Region: region, BaseEndpoint: &w.direct, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: key, SecretAccessKey: "secret", SessionToken: token}, nil
 		}),
