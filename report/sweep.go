@@ -279,7 +279,7 @@ func (f *sweepFacts) underWay() string {
 		return ""
 	}
 	return count(len(f.open), "call") + " with " + tally(f.unknown) +
-		" had no answer yet: they count as left, and whoever goes on finds out what became of them."
+		" had no answer yet: what became of them is found out when the sweep goes on."
 }
 
 // freed compares what went with what the plan promised.
@@ -294,6 +294,9 @@ func (f *sweepFacts) freed(fig figures, prices cost.Prices) string {
 	s += size(f.effect.bytes) + " of " + size(f.Planned.Bytes) + " that the plan promised"
 	if p := percent(f.effect.bytes, f.Planned.Bytes); p != "" {
 		s += " (" + p + ")"
+	}
+	if f.effect.unpriced == f.effect.bytes {
+		return s + ", where no price is known."
 	}
 	return s + ", which saves " + fig.saving(f.effect.saving, f.effect.bytes, f.effect.unpriced) + " (" + upperBound + "; " + priceNote(prices) + ")."
 }
@@ -359,9 +362,6 @@ func SweepText(w io.Writer, s *Sweep, opts TermOptions) error {
 	t.sweptAccounts(f)
 	t.skips(f)
 	t.wrappedIn(bold, "", f.freed(t.fig, s.Prices)+" "+f.calls(), 0)
-	if f.effect.unpriced > 0 {
-		t.wrapped("", size(f.effect.unpriced)+" are in regions without a known price and in no amount of money.", 0)
-	}
 	t.wrapped("", f.provenance(s.ID), 0)
 	t.line("")
 	t.wrapped("", openMoment, 0)
@@ -394,18 +394,24 @@ func (t *terminal) failures(f *sweepFacts) {
 	}
 	t.heading(red, "FAILED: "+tally(f.Failed))
 	told := map[journal.Code]bool{}
-	t.alike(f, "  ", f.failures, t.few(f.Failed.Images), func(g *alike) string {
-		if g.words == "" {
-			return string(g.code)
-		}
-		return string(g.code) + ": " + g.words
-	}, func(g *alike) {
+	t.alike(f, "  ", f.failures, t.few(f.Failed.Images), (*alike).failure, func(g *alike) {
 		if todo := sweepWords[g.code].todo; todo != "" && !told[g.code] {
 			told[g.code] = true
 			t.wrapped("      ", "To do: "+todo+".", 0)
 		}
 	})
 	t.line("")
+}
+
+// failure is why images failed: the code, and in words.
+func (g *alike) failure() string {
+	switch {
+	case g.words == "":
+		return string(g.code)
+	case strings.HasPrefix(g.words, string(g.code)+": "):
+		return g.words
+	}
+	return string(g.code) + ": " + g.words
 }
 
 // alike lists groups of images: what is on record of them, some of them, and what else there is to say.
@@ -433,9 +439,12 @@ func (t *terminal) alike(f *sweepFacts, indent string, groups []*alike, most int
 	}
 }
 
-// entryText names an image: as others may ask for it, and by its tags.
+// refText names an image as others may ask for it.
+func refText(e *journal.Entry) string { return e.String() + "@" + string(e.Digest) }
+
+// entryText names an image with its tags.
 func entryText(e *journal.Entry) string {
-	s := e.Repository.String() + "@" + string(e.Digest)
+	s := refText(e)
 	if len(e.Tags) > 0 {
 		s += " (" + strings.Join(e.Tags, " ") + ")"
 	}
@@ -584,7 +593,7 @@ func (m *markdown) failures(f *sweepFacts) {
 			rest += g.Images
 			continue
 		}
-		s := "- " + mdText(string(g.code)) + ": " + mdText(g.words) + ": " + mdText(g.first[0].Repository.String()+"@"+string(g.first[0].Digest))
+		s := "- " + mdText(g.failure()) + ": " + mdText(refText(&g.first[0]))
 		if g.Images > 1 {
 			s += " and " + number(g.Images-1) + " more"
 		}
@@ -690,7 +699,7 @@ func SweepJSON(w io.Writer, s *Sweep) error {
 	j.list("accounts")
 	for i := range f.accounts {
 		a := &f.accounts[i]
-		out := jsonSweptAccount{Account: a.Account.ID, Name: a.Name, Counts: a.Counts, Codes: orEmpty(a.Codes), Saving: newJSONSaving(&a.effect, s.Prices)}
+		out := jsonSweptAccount{Account: a.ID, Name: a.Name, Counts: a.Counts, Codes: orEmpty(a.Codes), Saving: newJSONSaving(&a.effect, s.Prices)}
 		if f.Last.DryRun {
 			out.WouldDelete = &a.effect.would
 		}
@@ -773,11 +782,7 @@ func orEmpty[T any](list []T) []T {
 
 // telling reports whether the details of a code say more than the code does.
 func telling(c journal.Code) bool {
-	switch c {
-	case journal.Changed, journal.NotDeletable, journal.NotLooked:
-		return true
-	}
-	return sweepWords[c].means == ""
+	return c == journal.Changed || c == journal.NotDeletable || c == journal.NotLooked || sweepWords[c].means == ""
 }
 
 // sweepWords says what the codes of a journal mean, and what a person can do about it.

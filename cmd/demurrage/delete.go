@@ -165,7 +165,7 @@ func (d *deletion) apply(ctx context.Context) error {
 	if err := d.goOn(ctx); err != nil {
 		return err
 	}
-	defer d.book.close()
+	defer func() { d.book.close() }()
 	if err := d.prepare(ctx); err != nil {
 		return err
 	}
@@ -258,9 +258,8 @@ func (d *deletion) goOn(ctx context.Context) error {
 			return fmt.Errorf("close sweep %s: %w", id, err)
 		}
 	}
-	d.id = store.NewID(time.Now())
-	d.book, err = d.openBook(ctx, d.id, journal.NewLedger())
-	return err
+	d.id, d.book = store.NewID(time.Now()), &book{ledger: journal.NewLedger()} // the journal is made when there is something to write
+	return nil
 }
 
 // inventory gives the repositories of a registry as the fresh scan found them; an error, if it could not read them all.
@@ -403,8 +402,19 @@ func (d *deletion) deletableIn(ctx context.Context, earlier *planned, repo image
 	return deletable, nil
 }
 
-// begin writes down what is to be accounted for, and what is left alone from the start.
+// begin opens the journal, if that is not done.
 func (d *deletion) begin(ctx context.Context, p *assume.Provider) error {
+	if d.book.journal == nil {
+		var err error
+		if d.book, err = d.openBook(ctx, d.id, d.book.ledger); err != nil {
+			return err
+		}
+	}
+	return d.beginning(ctx, p)
+}
+
+// beginning writes down what is to be accounted for, and what is left alone from the start.
+func (d *deletion) beginning(ctx context.Context, p *assume.Provider) error {
 	host, _ := os.Hostname()
 	err := d.book.record(ctx, journal.Record{Kind: journal.KindBegin, Begin: &journal.Begin{
 		Sweep: d.id, Who: p.Identity().ARN, Host: host, PID: os.Getpid(), Version: version, Config: d.config.SHA256,
@@ -606,13 +616,11 @@ func (d *deletion) end(ctx context.Context) error {
 
 // account books what is left alone without beginning a sweep.
 func (d *deletion) account(ctx context.Context, skipped []journal.Record) error {
-	d.dryRun = true // nothing is written down
-	d.book = &book{ledger: journal.NewLedger()}
 	p, err := d.provider()
 	if err != nil {
 		return err
 	}
-	if err := d.begin(ctx, p); err != nil {
+	if err := d.beginning(ctx, p); err != nil { // into the ledger alone: nothing was touched
 		return err
 	}
 	return d.book.record(ctx, journal.Record{Kind: journal.KindEnd, End: &journal.End{}})

@@ -63,8 +63,8 @@ type Begin struct {
 	Filters    []string  `json:"filters,omitempty"`
 	StartedAt  time.Time `json:"started_at"`
 	DryRun     bool      `json:"dry_run,omitempty"`
-	// PlannedIn is what is to be accounted for: what the saved plan deletes within the filters, and whatever an earlier
-	// attempt has on record beyond it.
+	// PlannedIn is what is to be accounted for: what the saved plan deletes within the filters, and what an earlier attempt
+	// has deleted beyond it.
 	PlannedIn []Planned `json:"planned"`
 }
 

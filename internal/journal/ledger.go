@@ -14,6 +14,7 @@ import (
 // Ledger is what the records of a sweep add up to. It is not safe for concurrent use.
 type Ledger struct {
 	Begins  []Begin // first the one that began the sweep, then those that went on with it
+	LastAt  time.Time // of the last record
 	Ended   bool
 	EndedAt time.Time
 	End     End
@@ -54,15 +55,24 @@ func (l *Ledger) Apply(r *Record) error {
 	if r.Kind != KindBegin && len(l.Begins) == 0 {
 		return fmt.Errorf("%q before any beginning", r.Kind)
 	}
+	l.LastAt = r.At
 	switch r.Kind {
 	case KindBegin:
 		if r.Begin == nil {
 			return fmt.Errorf("a beginning without its particulars")
 		}
 		l.Begins, l.Ended, l.End = append(l.Begins, *r.Begin), false, End{}
+		for _, m := range l.images { // a new attempt decides anew what is not gone
+			maps.DeleteFunc(m, func(_ image.Digest, img Image) bool { return img.State != Deleted })
+		}
 	case KindIntent:
 		if l.open[r.Call] != nil {
 			return fmt.Errorf("call %d is begun twice", r.Call)
+		}
+		for _, img := range r.Images {
+			if l.images[r.Repo()][img.Digest].State != Deleted {
+				delete(l.images[r.Repo()], img.Digest) // tried again: what was said of it holds no more
+			}
 		}
 		l.calls++
 		l.last = max(l.last, r.Call)

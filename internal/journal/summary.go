@@ -13,6 +13,7 @@ type Summary struct {
 	Last       Begin     // the newest attempt
 	Attempts   int       // how often it was begun or gone on with
 	FirstBegun time.Time // of the first
+	LastAt     time.Time // of the last record
 	EndedAt    time.Time // zero: it was interrupted, or is still going on
 	Abandoned  string    // why it ended with something left
 	Calls      int       // calls of BatchDeleteImage
@@ -50,7 +51,7 @@ func (l *Ledger) Summary() Summary {
 	if len(l.Begins) == 0 {
 		return s
 	}
-	s.Last, s.FirstBegun = l.Begins[len(l.Begins)-1], l.Begins[0].StartedAt
+	s.LastAt, s.Last, s.FirstBegun = l.LastAt, l.Begins[len(l.Begins)-1], l.Begins[0].StartedAt
 	if l.Ended {
 		s.EndedAt = l.EndedAt
 	}

@@ -99,8 +99,8 @@ func (r *repositorySweep) answered(ctx context.Context, images []journal.Image, 
 			failures[image.Digest(aws.ToString(id.ImageDigest))] = &out.Failures[i]
 		}
 	}
-	repeated := attempts(out.ResultMetadata) > 1
-	var booked, silent []journal.Image
+	repeated := repeated(out.ResultMetadata)
+	var booked, unsure []journal.Image
 	for _, img := range images {
 		img.Why = ""
 		f := failures[img.Digest]
@@ -108,7 +108,8 @@ func (r *repositorySweep) answered(ctx context.Context, images []journal.Image, 
 		case f == nil && gone[img.Digest]:
 			img.State = journal.Deleted
 		case f == nil:
-			silent = append(silent, img)
+			img.Code, img.Detail = journal.NoAnswer, "ECR did not answer for it"
+			unsure = append(unsure, img)
 			continue
 		case f.FailureCode == types.ImageFailureCodeImageNotFound && repeated:
 			img.State, img.Detail = journal.Deleted, "by an attempt whose answer was lost"
@@ -119,57 +120,60 @@ func (r *repositorySweep) answered(ctx context.Context, images []journal.Image, 
 			continue
 		default:
 			img.State, img.Code, img.Detail = journal.Failed, journal.Code(f.FailureCode), clean(aws.ToString(f.FailureReason))
+			if repeated { // an earlier attempt may have succeeded all the same
+				unsure = append(unsure, img)
+				continue
+			}
 		}
 		booked = append(booked, r.stay(img))
 	}
-	if len(silent) == 0 {
+	if len(unsure) == 0 {
 		return booked, nil
 	}
-	looked, err := r.look(ctx, silent, journal.NoAnswer, "ECR did not answer for it")
+	looked, err := r.look(ctx, unsure)
 	return append(booked, looked...), err
 }
 
 // refused accounts for the images of a call that failed as a whole. Where ECR clearly refused it, none of them is gone;
 // otherwise (a timeout, an internal error) somebody has to look.
 func (r *repositorySweep) refused(ctx context.Context, images []journal.Image, cause error) ([]journal.Image, error) {
-	detail := describe(cause)
-	code := journal.CallFailed
+	code, detail := journal.CallFailed, describe(cause)
 	var api smithy.APIError
 	if errors.As(cause, &api) {
-		code = journal.Code(clean(api.ErrorCode()))
+		code, detail = journal.Code(clean(api.ErrorCode())), clean(api.ErrorMessage())
 	}
 	if api != nil && api.ErrorCode() == (&types.RepositoryNotFoundException{}).ErrorCode() {
 		gone := skipAll(images, journal.Gone, "somebody else has deleted the repository")
 		return gone, nil
 	}
-	if clear(cause) {
-		var booked []journal.Image
-		for _, img := range images {
-			img.Why, img.State, img.Code, img.Detail = "", journal.Failed, code, detail
-			booked = append(booked, r.stay(img))
-		}
-		return booked, nil
+	failed := make([]journal.Image, len(images))
+	for i, img := range images {
+		img.Why, img.State, img.Code, img.Detail = "", journal.Failed, code, detail
+		failed[i] = img
 	}
-	return r.look(ctx, images, code, detail)
+	if !clear(cause) {
+		return r.look(ctx, failed)
+	}
+	for i := range failed {
+		r.stay(failed[i])
+	}
+	return failed, nil
 }
 
-// look finds out which of the images are gone although nobody said so.
-func (r *repositorySweep) look(ctx context.Context, images []journal.Image, code journal.Code, detail string) ([]journal.Image, error) {
+// look finds out which of the images that seem to have failed are gone all the same.
+func (r *repositorySweep) look(ctx context.Context, images []journal.Image) ([]journal.Image, error) {
 	present, err := r.Present(ctx, r.Repository)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx) // left open, as after any other interruption
 	}
 	var booked []journal.Image
 	for _, img := range images {
-		img.Why = ""
+		img.State = journal.Failed
 		switch {
 		case err != nil:
-			img.State, img.Code = journal.Failed, code
-			img.Detail = detail + "; whether it was deleted all the same could not be found out: " + describe(err)
-		case present[img.Digest]:
-			img.State, img.Code, img.Detail = journal.Failed, code, detail
-		default:
-			img.State, img.Detail = journal.Deleted, "although: "+detail
+			img.Detail += "; whether it was deleted all the same could not be found out: " + describe(err)
+		case !present[img.Digest]:
+			img.State, img.Code, img.Detail = journal.Deleted, "", "all the same: "+img.Detail
 		}
 		booked = append(booked, r.stay(img))
 	}
@@ -198,13 +202,16 @@ func clear(err error) bool {
 	return !errors.As(err, &tried)
 }
 
-// attempts is how often a call was sent.
-func attempts(m middleware.Metadata) int {
-	results, ok := retry.GetAttemptResults(m)
-	if !ok {
-		return 1
+// repeated reports whether a call was sent before, and may have been carried out although its answer was lost. (One that
+// was throttled was not.)
+func repeated(m middleware.Metadata) bool {
+	results, _ := retry.GetAttemptResults(m)
+	for _, r := range results.Results {
+		if r.Err != nil && !clear(r.Err) {
+			return true
+		}
 	}
-	return len(results.Results)
+	return false
 }
 
 // withGrace gives a context that outlives ctx by a moment, so that a call that is under way may end.

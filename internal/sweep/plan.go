@@ -287,8 +287,8 @@ func (r *Reviewed) Tally() journal.Tally {
 	return t
 }
 
-// Planned counts what is to be accounted for, by registry: what was reviewed, and what an earlier attempt has on record
-// beyond it.
+// Planned counts what is to be accounted for, by registry: what was reviewed, and what an earlier attempt has deleted
+// beyond it (it may have been narrowed less).
 func (r *Reviewed) Planned(done *journal.Ledger) []journal.Planned {
 	sums := map[image.Registry]*journal.Tally{}
 	add := func(repo image.Repository, bytes int64) {
@@ -303,7 +303,7 @@ func (r *Reviewed) Planned(done *journal.Ledger) []journal.Planned {
 		}
 	}
 	for e := range done.Images() {
-		if !r.names(e.Repository, e.Digest) {
+		if e.State == journal.Deleted && !r.names(e.Repository, e.Digest) {
 			add(e.Repository, e.Bytes)
 		}
 	}

@@ -12,23 +12,20 @@ import (
 
 // Settle accounts for the calls of an interrupted sweep of which nobody knows what became, by what a scan that began
 // after them found: what is gone was deleted by them, what is there is still to be done. inventory gives the
-// repositories of a registry, and an error if they are not known.
+// repositories of a registry, and an error if they are not known: such a call stays open.
 func Settle(ctx context.Context, l *journal.Ledger, inventory func(image.Registry) iter.Seq2[image.Inventory, error], record func(context.Context, ...journal.Record) error) error {
 	for _, intent := range l.Open() {
 		repo := intent.Repo()
 		present, err := holds(repo, inventory(repo.Registry))
+		if err != nil {
+			continue
+		}
 		outcome := journal.Record{Kind: journal.KindOutcome, At: time.Now().UTC(), Account: repo.Account, Region: repo.Region, Repository: repo.Name, Role: intent.Role, Call: intent.Call}
 		for _, img := range intent.Images {
-			img.Why = ""
-			switch {
-			case err != nil:
-				img.State, img.Code = journal.Failed, journal.NoAnswer
-				img.Detail = "the sweep was interrupted, and whether this was deleted is not known: " + err.Error()
-			case present[img.Digest]:
+			if present[img.Digest] {
 				continue
-			default:
-				img.State, img.Detail = journal.Deleted, "the sweep was interrupted; the next scan found it gone"
 			}
+			img.Why, img.State, img.Detail = "", journal.Deleted, "the sweep was interrupted; the next scan found it gone"
 			outcome.Images = append(outcome.Images, img)
 		}
 		if err := record(ctx, outcome); err != nil {
