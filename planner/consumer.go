@@ -25,22 +25,21 @@ type consumers struct {
 //   - workloads of its own account;
 //   - those whom its policy lets in, or that of its registry;
 //   - those who could pull from a cache that pulls from it, and that cache's own account;
-//   - accounts that could not be looked at and that may assume a role of the repository's account. (Those outside of the
+//   - accounts that could not be looked at and that may assume a role of any of these accounts. (Those outside of the
 //     organization are not counted here: what they run on plain hosts nobody can list.)
 func (m *Merged) consumersOf(inv *image.Inventory) *consumers {
 	home := inv.Repository
 	policy := inv.Policy
 	unread := inv.HasPolicy && policy == "" // its error blocks the repository anyway
-	var mirrors []*image.Mirror
 	key := []string{home.Account, policy}
-	if strings.Contains(strings.ToLower(policy), "resource\"") {
-		key = append(key, home.ARN()) // the registry's policy may be about some repositories only
+	caches := m.cachesOf(home)
+	some := saysWhich(policy) // about some repositories only
+	for _, c := range caches {
+		key = append(key, c.Cache.Account, c.Cache.Region, c.Prefix)
+		some = some || slices.ContainsFunc(c.Policies, saysWhich)
 	}
-	for _, mirror := range m.mirrors[home.Registry] {
-		if mirror.Mirrors(home) {
-			mirrors = append(mirrors, mirror)
-			key = append(key, mirror.Cache.Account, mirror.Cache.Region, mirror.Prefix)
-		}
+	if some {
+		key = append(key, home.ARN())
 	}
 	if unread {
 		key = append(key, "unread")
@@ -56,20 +55,46 @@ func (m *Merged) consumersOf(inv *image.Inventory) *consumers {
 		b.everyGap()
 	}
 	b.admit(pullers(policy, home), "the policy of the repository lets it pull")
-	for _, mirror := range mirrors {
-		b.gapsOf(mirror.Cache.Account)
-		for _, p := range mirror.Policies {
-			a := pullers(p, image.Repository{Registry: mirror.Cache, Name: strings.TrimSuffix(mirror.Prefix, "/") + "/*"})
-			b.admit(a, "it may pull through the cache "+mirror.Cache.Host()+"/"+mirror.Prefix)
+	for _, c := range caches {
+		b.pullFrom(c.Cache.Account)
+		for _, p := range c.Policies {
+			b.admit(pullers(p, c.repository), "it may pull through the cache "+c.Cache.Host()+"/"+c.Prefix)
 		}
 	}
-	for _, i := range m.roleGaps[home.Account] {
-		b.gaps[i] = true
-	}
-	b.assume(home.Account)
+	b.rolesOf(home.Account)
 	c := b.consumers()
 	m.consumers.Store(name, c)
 	return c
+}
+
+// saysWhich reports whether a policy, as that of a registry does, says which repositories it is about.
+func saysWhich(policy string) bool { return strings.Contains(strings.ToLower(policy), "resource\"") }
+
+// cache is a pull-through cache of a repository, with the repository there that holds its images.
+type cache struct {
+	*image.Mirror
+	repository image.Repository
+}
+
+// cachesOf finds the caches that pull from a repository, and those that pull from these.
+func (m *Merged) cachesOf(home image.Repository) []cache {
+	var caches []cache
+	upstream := []image.Repository{home}
+	seen := map[image.Repository]bool{home: true}
+	for range hops {
+		var next []image.Repository
+		for _, u := range upstream {
+			for _, mirror := range m.mirrors[u.Registry] {
+				if cached, ok := mirror.Cached(u); ok && !seen[cached] {
+					seen[cached] = true
+					caches = append(caches, cache{mirror, cached})
+					next = append(next, cached)
+				}
+			}
+		}
+		upstream = next
+	}
+	return caches
 }
 
 // consumerSet collects consumers.
@@ -90,6 +115,27 @@ func (b *consumerSet) gapsOf(account string) {
 	for _, i := range b.m.gapsOf[account] {
 		b.gaps[i] = true
 	}
+}
+
+// rolesOf adds the accounts that may assume a role of an account, and the gaps in what may.
+func (b *consumerSet) rolesOf(account string) {
+	for _, i := range b.m.roleGaps[account] {
+		b.gaps[i] = true
+	}
+	b.all = b.all || len(b.m.trustGaps[account]) > 0
+	if a, ok := b.m.assumers[account]; ok {
+		for id := range b.m.known {
+			if b.m.admits(&a, id) {
+				b.pull[id] = true
+			}
+		}
+	}
+}
+
+// pullFrom adds the gaps of all that could pull as an account.
+func (b *consumerSet) pullFrom(account string) {
+	b.gapsOf(account)
+	b.rolesOf(account)
 }
 
 func (b *consumerSet) everyGap() {
@@ -127,7 +173,7 @@ func (b *consumerSet) account(id, why string) {
 	if id == b.home {
 		return
 	}
-	b.gapsOf(id)
+	b.pullFrom(id)
 	if !b.m.known[id] {
 		b.stranger(id, why)
 	}
@@ -186,22 +232,6 @@ func (m *Merged) admits(a *access, id string) bool {
 	return a.anyone || slices.Contains(a.accounts, id) ||
 		slices.ContainsFunc(a.orgs, func(org string) bool { return member == nil || org == m.organization.ID }) ||
 		slices.ContainsFunc(a.paths, func(path string) bool { return member == nil || member.Under(m.organization.ID, path) })
-}
-
-// assume adds the accounts that may assume a role of the repository's.
-func (b *consumerSet) assume(home string) {
-	if len(b.m.trustGaps[home]) > 0 {
-		b.all = true
-	}
-	a, ok := b.m.assumers[home]
-	if !ok {
-		return
-	}
-	for id := range b.m.known {
-		if b.m.admits(&a, id) {
-			b.pull[id] = true
-		}
-	}
 }
 
 // Pullers gives the accounts whose workloads could use images of a repository, as far as its policy, that of its

@@ -121,10 +121,12 @@ func Merge(rules Rules, now time.Time, usage Usage) *Merged {
 	return m
 }
 
+// hops is how many caches are followed from one to the next; a ring of them ends here.
+const hops = 8
+
 // mirror adds, for every use of an image of a pull-through cache, the use of the image that the cache takes it from, and
 // so on where that is a cache itself.
 func (m *Merged) mirror(mirrors []image.Mirror) {
-	const hops = 8 // caches of caches; a ring of them ends here
 	byCache := map[image.Registry][]*image.Mirror{}
 	for i := range mirrors {
 		mirror := &mirrors[i]
@@ -172,7 +174,8 @@ func (m *Merged) missing(expected []image.Coverage) {
 
 // attest turns failures that somebody vouches for into attested ones. An attestation says that nothing in its scope
 // uses images; it cannot say what is in a registry. So a registry that was read in part stays failed, while one of
-// which nothing was read (the account refused the role) may be attested: none of its images are in the plan anyway. A list
+// which nothing was read (the account refused the role) may be attested: none of its images are in the plan anyway. Nor can it
+// say what others use through an account's caches, see mayBeCache. A list
 // of uses from elsewhere that fails is no account's: whoever vouches for it removes it.
 func (m *Merged) attest() {
 	for _, a := range m.rules.Attestations {
@@ -182,7 +185,7 @@ func (m *Merged) attest() {
 	}
 	for i := range m.coverage {
 		c := &m.coverage[i]
-		if c.Status != image.CoverageFailed || c.Source == image.SourceECR && !c.Unread || c.Account == anyAccount {
+		if c.Status != image.CoverageFailed || c.Source == image.SourceECR && !c.Unread || c.Account == anyAccount || m.mayBeCache(c) {
 			continue
 		}
 		for j := range m.attested {
@@ -193,6 +196,28 @@ func (m *Merged) attest() {
 			}
 		}
 	}
+}
+
+// mayBeCache reports whether a failure leaves it unknown what a registry mirrors that others use images of: whoever
+// vouches that nothing in the account uses images says nothing of them.
+func (m *Merged) mayBeCache(c *image.Coverage) bool {
+	if c.Source != image.SourceMirrors && c.Region != "*" {
+		return false
+	}
+	for repository, uses := range m.byRepository {
+		if repository.Account == c.Account && (repository.Region == c.Region || c.Region == "*" && !m.mirrorsRead(repository.Registry)) &&
+			slices.ContainsFunc(uses.all, func(i int) bool { return m.uses[i].Account != c.Account }) {
+			return true
+		}
+	}
+	return false
+}
+
+// mirrorsRead reports whether it is known what a registry mirrors.
+func (m *Merged) mirrorsRead(r image.Registry) bool {
+	return slices.ContainsFunc(m.coverage, func(c image.Coverage) bool {
+		return c.Account == r.Account && c.Region == r.Region && c.Source == image.SourceMirrors && c.Status == image.CoverageOK
+	})
 }
 
 // covers: an attestation for named regions says nothing of a failure whose region is not known ("*"), and one for

@@ -151,6 +151,10 @@ func readLists(l *store.UseList, files []string, stdin io.Reader) error {
 	if l.Covers == nil || !kubernetes {
 		return nil
 	}
+	if len(kinds) == 0 {
+		return errors.New("the list has no workload at all and cannot stand in for a cluster: was kubectl called with -A, and in the right context? " +
+			"(A cluster that is empty indeed is one to attest or to delete)")
+	}
 	other := func(kind string) bool { return kind != "Pod" }
 	if !slices.ContainsFunc(kinds, other) {
 		l.Notes = append(l.Notes, "lists pods only: workloads at zero replicas and CronJobs between two runs are not in it")

@@ -228,7 +228,7 @@ func (w *world) callerOf(r *http.Request) string {
 	account := w.callers[key]
 	w.mu.Unlock() // what follows comes through ServeHTTP again
 	if account == "" {
-		out := done(sts.NewFromConfig(w.with(key, token, w.region)).GetCallerIdentity(r.Context(), &sts.GetCallerIdentityInput{}))(w)
+		out := done(sts.NewFromConfig(w.with(key, token, w.region)).GetCallerIdentity(context.WithoutCancel(r.Context()), &sts.GetCallerIdentityInput{}))(w)
 		account = *out.Account
 		w.mu.Lock()
 		w.callers[key] = account

@@ -39,10 +39,13 @@ func (m *Mirror) Source(cached Repository) (Repository, bool) {
 	return Repository{Registry: m.Upstream, Name: join(m.UpstreamPrefix, name)}, true
 }
 
-// Mirrors reports whether images of a repository can be pulled through the cache.
-func (m *Mirror) Mirrors(upstream Repository) bool {
-	_, ok := underPrefix(upstream.Name, m.UpstreamPrefix)
-	return upstream.Registry == m.Upstream && ok
+// Cached is the repository of the cache that images of a repository are pulled through.
+func (m *Mirror) Cached(upstream Repository) (Repository, bool) {
+	name, ok := underPrefix(upstream.Name, m.UpstreamPrefix)
+	if upstream.Registry != m.Upstream || !ok {
+		return Repository{}, false
+	}
+	return Repository{Registry: m.Cache, Name: join(m.Prefix, name)}, true
 }
 
 func underPrefix(name, prefix string) (rest string, ok bool) {

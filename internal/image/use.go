@@ -55,6 +55,9 @@ const SourceECR = "ecr"
 // that could not be looked at may have a role here.
 const SourceIAM = "iam"
 
+// SourceMirrors is the one source that reads what pull-through caches pull from.
+const SourceMirrors = "pull-through-cache"
+
 // Coverage is what became of one source in one target.
 type Coverage struct {
 	Account string         `json:"account"`

@@ -42,16 +42,16 @@ func (w *work) imagesIn(op string, use image.Use, path []string, v any, digest s
 			w.imagesIn(op, use, path, e, "")
 		}
 	case string:
-		if !strings.Contains(v, ".dkr") {
+		if !strings.Contains(strings.ToLower(v), ".dkr") {
 			return
 		}
 		u := use
 		u.Detail = strings.TrimPrefix(use.Detail+", "+strings.Join(path, "."), ", ")
-		for _, found := range mentionedImage.FindAllString(v, -1) {
+		for _, found := range imagesNamed(v) {
 			if found == v {
 				w.use(op, u, v, digest)
 			} else {
-				w.mentionedImage(op, u, strings.TrimRight(found, ".:@"))
+				w.mentionedImage(op, u, found)
 			}
 		}
 	}

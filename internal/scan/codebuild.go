@@ -2,6 +2,7 @@ package scan
 
 import (
 	"context"
+	"regexp"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,6 +26,12 @@ type codebuildAPI interface {
 	BatchGetProjects(context.Context, *codebuild.BatchGetProjectsInput, ...func(*codebuild.Options)) (*codebuild.BatchGetProjectsOutput, error)
 }
 
+// batchImage finds in a buildspec, which is YAML or JSON, the images that the builds of a batch have: what stands under
+// the key image, or is the whole of a list's item. What its commands pull and push is not meant.
+//
+// https://docs.aws.amazon.com/codebuild/latest/userguide/batch-build-buildspec.html
+var batchImage = regexp.MustCompile(`(?im)(?:image["']?\s*:\s*\[?\s*|^\s*-\s+|[\[,]\s*)["']?([0-9]{12}\.dkr[.-]ecr[^\s"',\]}$]+)["']?\s*(?:[,\]}#]|$)`)
+
 // scanCodeBuild looks at the images that projects build in. A build that is running has pulled its image already.
 func scanCodeBuild(ctx context.Context, w *work) {
 	var api codebuildAPI = codebuild.NewFromConfig(w.cfg)
@@ -46,6 +53,12 @@ func scanCodeBuild(ctx context.Context, w *work) {
 			}
 			use := image.Use{Source: "codebuild-project", Resource: aws.ToString(p.Arn), Detail: "build environment", Live: true}
 			w.use("BatchGetProjects", use, aws.ToString(p.Environment.Image), "")
+			if p.Source != nil {
+				use.Detail = "build environment of a batch"
+				for _, found := range batchImage.FindAllStringSubmatch(aws.ToString(p.Source.Buildspec), -1) {
+					w.use("BatchGetProjects", use, found[1], "")
+				}
+			}
 		}
 		for _, name := range names {
 			if !answered[name] { // named in projectsNotFound, or not at all

@@ -14,8 +14,11 @@ import (
 
 var (
 	// mentionedImage is wide: what it finds is parsed strictly.
-	mentionedImage = regexp.MustCompile(`[A-Za-z0-9{}$.()-]*\.dkr[.-]ecr[^\s"'<>\\,;|()]*`)
-	mentionedARN   = regexp.MustCompile(`arn:[a-z-]+:(?:ecs:[a-z0-9-]+:[0-9]{12}:task-definition/[\w-]+(?::[0-9]+)?` +
+	mentionedImage = regexp.MustCompile(`(?i)[a-z0-9{}$.()-]*\.dkr[.-]ecr[^\s"'<>\\,;|()]*`)
+	// goesOn is what stands behind a part of a text that is put together at run time: a placeholder of EventBridge, or the
+	// end of a literal that something is joined to.
+	goesOn       = regexp.MustCompile(`^(?:<|\\*["']\s*[&+$])`)
+	mentionedARN = regexp.MustCompile(`arn:[a-z-]+:(?:ecs:[a-z0-9-]+:[0-9]{12}:task-definition/[\w-]+(?::[0-9]+)?` +
 		`|batch:[a-z0-9-]+:[0-9]{12}:job-definition/[\w-]+(?::[0-9]+)?` +
 		`|lambda:[a-z0-9-]+:[0-9]{12}:function:[\w-]+(?::(?:\$LATEST|[\w-]+))?)`)
 )
@@ -31,12 +34,27 @@ func (w *work) mentions(op string, use image.Use, text string) {
 			return
 		}
 	}
-	for _, found := range mentionedImage.FindAllString(text, -1) {
-		w.mentionedImage(op, use, strings.TrimRight(found, ".:@"))
+	for _, found := range imagesNamed(text) {
+		w.mentionedImage(op, use, found)
 	}
 	for _, arn := range mentionedARN.FindAllString(text, -1) {
 		w.mentionedARN(use, arn)
 	}
+}
+
+// imagesNamed finds the images that a text names. What is filled in at run time is written as "{…}".
+func imagesNamed(text string) []string {
+	var named []string
+	for _, at := range mentionedImage.FindAllStringIndex(text, -1) {
+		found := text[at[0]:at[1]]
+		_, name, _ := strings.Cut(found, "/")
+		whole := name != "" && !strings.HasSuffix(name, "/") // a registry, or a part of one, is no name of an image
+		if whole && (strings.HasSuffix(found, ":") || strings.HasSuffix(found, "@") || goesOn.MatchString(text[at[1]:])) {
+			found += "{…}"
+		}
+		named = append(named, strings.TrimRight(found, ".:@"))
+	}
+	return named
 }
 
 func (w *work) mentionsIn(op string, use image.Use, v any) {
@@ -99,7 +117,8 @@ func (w *work) mentionedARN(use image.Use, arn string) {
 }
 
 // mentionedImage records an image that a text names. Where a part of it is filled in at run time, what stands before
-// that part counts: with the whole repository all of its images may be meant, with less than that nobody knows.
+// that part counts: with the whole repository (be it only its name's beginning) all of its images may be meant, with less
+// than that nobody knows.
 func (w *work) mentionedImage(op string, use image.Use, text string) {
 	i := strings.IndexAny(text, "{$<*")
 	if i < 0 {
@@ -111,10 +130,10 @@ func (w *work) mentionedImage(op string, use image.Use, text string) {
 		repository, tagged = repository[:at], true
 	}
 	ref, err := image.ParseRef(repository)
-	if !tagged || err != nil {
-		if _, ok := errors.AsType[*image.ParseError](err); ok || !tagged {
-			w.note(use.Resource, "the repository of an image that it starts is computed at run time: "+clipped(text))
-		}
+	if _, ok := errors.AsType[*image.ParseError](err); ok || !tagged {
+		w.note(use.Resource, "the repository of an image that it starts is computed at run time: "+clipped(text))
+	}
+	if err != nil {
 		return
 	}
 	ref.Tag, ref.Digest = "", ""

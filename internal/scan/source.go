@@ -53,7 +53,7 @@ var sources = []source{
 	{name: "gamelift", service: "gamelift", ops: gameliftOps, scan: scanGameLift, regions: gameliftRegions},
 	{name: "imagebuilder", service: "imagebuilder", ops: imagebuilderOps, scan: scanImageBuilder, regions: imagebuilderRegions},
 	{name: "inspector", service: "inspector2", where: planned, ops: inspectorOps, scan: scanInspector, regions: inspectorRegions},
-	{name: "pull-through-cache", service: "ecr", ops: mirrorOps, scan: scanMirrors},
+	{name: image.SourceMirrors, service: "ecr", ops: mirrorOps, scan: scanMirrors},
 	{name: image.SourceIAM, service: "iam", where: home, ops: iamOps, scan: scanIAM},
 }
 
