@@ -297,7 +297,7 @@ func (d *deletion) prepare(ctx context.Context) error {
 		fmt.Fprintln(d.stdout)
 	}
 	if why, braked := d.todo.Braked(); braked && len(d.book.ledger.Begins) == 0 {
-		if err := d.account(ctx, d.todo.Skipped); err != nil {
+		if err := d.account(ctx); err != nil {
 			return err
 		}
 		return errors.Join(d.summary(), &sweep.Refusal{Why: "nothing was deleted, since brakes hold all of the plan that is still deletable: " + why})
@@ -332,7 +332,7 @@ func (d *deletion) confirm() error {
 		answers <- line
 	}()
 	select {
-	case <-d.c.Context.Done():
+	case <-d.c.Done():
 		return context.Cause(d.c.Context)
 	case line := <-answers:
 		words := strings.Fields(strings.ToLower(strings.ReplaceAll(line, ",", "")))
@@ -580,12 +580,10 @@ func (d *deletion) sweeper(ctx context.Context) (func(context.Context, string, [
 
 // finish closes the journal, shows the summary and decides the exit code.
 func (d *deletion) finish(ctx context.Context, err error) error {
-	interrupted := d.c.Context.Err() != nil
+	interrupted := d.c.Err() != nil
 	if err == nil && !interrupted {
 		err = d.end(ctx)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
 	if shown := d.summary(); shown != nil {
 		err = errors.Join(err, shown)
 	}
@@ -615,7 +613,7 @@ func (d *deletion) end(ctx context.Context) error {
 }
 
 // account books what is left alone without beginning a sweep.
-func (d *deletion) account(ctx context.Context, skipped []journal.Record) error {
+func (d *deletion) account(ctx context.Context) error {
 	p, err := d.provider()
 	if err != nil {
 		return err

@@ -134,11 +134,7 @@ const (
 
 // Brake reports whether the code stands for a brake, which a person may loosen, rather than for something that changed.
 func (c Code) Brake() bool {
-	switch c {
-	case NotEnforced, Unconfirmed, LastRoot:
-		return true
-	}
-	return false
+	return c == NotEnforced || c == Unconfirmed || c == LastRoot
 }
 
 // Tally counts images and their bytes.

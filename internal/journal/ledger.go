@@ -13,7 +13,7 @@ import (
 
 // Ledger is what the records of a sweep add up to. It is not safe for concurrent use.
 type Ledger struct {
-	Begins  []Begin // first the one that began the sweep, then those that went on with it
+	Begins  []Begin   // first the one that began the sweep, then those that went on with it
 	LastAt  time.Time // of the last record
 	Ended   bool
 	EndedAt time.Time

@@ -52,9 +52,10 @@ type ownPull struct {
 // children too, of which a scan never reads the manifest, so that pull shows there. Manifests does read it, of what is
 // about to be deleted: a pull of what then stays after all may go unseen for that day.)
 func (p ownPull) made(recorded time.Time) bool {
-	return slices.ContainsFunc(append(p.Earlier, p.At), func(at time.Time) bool {
+	by := func(at time.Time) bool {
 		return !at.IsZero() && !recorded.Before(at.Add(-2*time.Second)) && !recorded.After(at.Add(time.Minute))
-	})
+	}
+	return by(p.At) || slices.ContainsFunc(p.Earlier, by)
 }
 
 func loadManifests(ctx context.Context, w *work) *manifests {

@@ -323,7 +323,7 @@ func (l *Lock) end(err error) {
 // keep renews the lock until it is lost or to be released.
 func (l *Lock) keep() {
 	defer close(l.done)
-	wait := l.lease / 3
+	wait := l.due()
 	for {
 		t := time.NewTimer(wait)
 		select {
@@ -332,8 +332,12 @@ func (l *Lock) keep() {
 			return
 		case <-t.C:
 		}
-		wait = l.lease / 3
-		if err := l.renew(); err != nil {
+		if l.Held() != nil {
+			return
+		}
+		err := l.renew()
+		wait = l.due()
+		if err != nil {
 			l.s.log.Debug("lock not renewed, trying again", "lock", l.name, "error", err)
 			l.mu.Lock()
 			l.failed = err
@@ -341,6 +345,13 @@ func (l *Lock) keep() {
 			wait = l.lease / 20
 		}
 	}
+}
+
+// due is how long the next renewal has time.
+func (l *Lock) due() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lease/3 - l.renewed.elapsed()
 }
 
 // renew writes the lock once more, unless somebody has taken over.

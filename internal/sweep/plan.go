@@ -157,7 +157,7 @@ func delim(dec *json.Decoder, want json.Delim) error {
 	return nil
 }
 
-func (p *Reviewed) images(dec *json.Decoder) error {
+func (r *Reviewed) images(dec *json.Decoder) error {
 	if err := delim(dec, '['); err != nil {
 		return err
 	}
@@ -183,9 +183,9 @@ func (p *Reviewed) images(dec *json.Decoder) error {
 		if img.LastPulledAt != nil {
 			c.LastPulledAt = *img.LastPulledAt
 		}
-		p.Images[repo] = append(p.Images[repo], c)
+		r.Images[repo] = append(r.Images[repo], c)
 	}
-	for repo, list := range p.Images {
+	for repo, list := range r.Images {
 		sortCandidates(list)
 		for i := range list[1:] {
 			if list[i].Digest == list[i+1].Digest {
