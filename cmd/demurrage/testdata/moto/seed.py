@@ -223,6 +223,11 @@ def organization():
         out = org.create_account(AccountName=name, Email=f"{name}@example.com")
         accounts[name] = out["CreateAccountStatus"]["AccountId"]
     org.close_account(AccountId=accounts["closed"])
+    trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{accounts['hub']}:root"}, "Action": "sts:AssumeRole"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    for name in ("hub", "platform", "shop", "pay"):
+        for role in ("DemurrageRead", "DemurrageSweep"):
+            client(name, "iam", EAST).create_role(RoleName=role, AssumeRolePolicyDocument=policy)
 
 
 def platform():
@@ -375,6 +380,20 @@ def deviations():
         )
         seen["put-image-digest"] = out["image"]["imageId"]["imageDigest"] != sha256(text)
     seen["put-image-moved-tag"] = len(ecr.describe_images(repositoryName="probe")["imageDetails"]) == 1
+
+    def put(text, media_type=OCI_MANIFEST, **more):
+        ecr.put_image(
+            repositoryName="probe", imageManifest=text, imageManifestMediaType=media_type, imageDigest=sha256(text), **more
+        )
+
+    child = manifest("probe:child")
+    parent = index({"amd64": child})
+    put(child)
+    put(parent, OCI_INDEX, imageTag="index")
+    out = ecr.batch_delete_image(repositoryName="probe", imageIds=[{"imageDigest": sha256(child)}])
+    left = {i["imageDigest"] for i in ecr.describe_images(repositoryName="probe")["imageDetails"]}
+    seen["delete-child"] = sha256(child) not in left
+    seen["delete-untagged"] = not out["imageIds"] and not out["failures"]
 
 
 def keep_tasks_running():
