@@ -537,6 +537,9 @@ func (k *keeper) keep(ctx context.Context, registry image.Registry, going []swee
 	}
 }
 
+// sweepAction is all that a session which deletes is allowed.
+const sweepAction = "ecr:BatchDeleteImage"
+
 // sweeper gives the function by which accounts are entered to delete: their sweep role, in sessions that may delete in the
 // repositories of the plan and do nothing else.
 func (d *deletion) sweeper(ctx context.Context) (func(context.Context, string, []image.Repository) ([]sweep.Session, error), error) {
@@ -557,7 +560,7 @@ func (d *deletion) sweeper(ctx context.Context) (func(context.Context, string, [
 			byARN[r.ARN()] = r
 			arns = append(arns, r.ARN())
 		}
-		grants, err := assume.AllowOn("ecr:BatchDeleteImage", arns)
+		grants, err := assume.AllowOn(sweepAction, arns)
 		if err != nil {
 			return nil, fmt.Errorf("account %s: %w", id, err)
 		}

@@ -29,8 +29,8 @@ var scaleRepositories = []string{"prod/api", "prod/web", "prod/worker", "staging
 
 // SeedScale fills an empty organization with many accounts that are all alike: in every region five repositories
 // with the given number of images among them, a cluster with two services, three task definition families and a
-// function. Manifests are made when they are asked for. Every account has the role DemurrageRead, which the
-// management account may assume. The clock stands at now afterwards.
+// function. Manifests are made when they are asked for. Every account has the roles DemurrageRead and
+// DemurrageSweep, which the management account may assume. The clock stands at now afterwards.
 //
 // Regions are cut to those that it knows.
 func (s *Server) SeedScale(now time.Time, accounts, regions, images int) error {
@@ -47,6 +47,9 @@ func (s *Server) SeedScale(now time.Time, accounts, regions, images int) error {
 		s.SetClock(now.Add(-demoBegin))
 		s.AddAccount(id, fmt.Sprintf("team-%03d", a))
 		if err := s.seedRole(id, "DemurrageRead", ManagementAccount, "", seedReads, nil); err != nil {
+			return err
+		}
+		if err := s.seedRole(id, "DemurrageSweep", ManagementAccount, "", seedSweeps, nil); err != nil {
 			return err
 		}
 		for _, region := range names {
@@ -186,6 +189,7 @@ func ScaleConfig(accounts, regions int) []byte {
 	b := []byte(`# The configuration of the organization that ` + "`demurrage sim --seed scale`" + ` makes.
 [assume]
 role = "DemurrageRead"
+sweep_role = "DemurrageSweep"
 
 [organization]
 discover = true
@@ -215,7 +219,7 @@ expires      = "30d"
 keep_count   = 3
 `...)
 	for a := 1; a <= accounts; a++ {
-		b = fmt.Appendf(b, "\n[[accounts]]\nid = %q\nname = \"team-%03d\"\ncost_center = \"CC-%s\"\n", scaleAccount(a), a, scaleAccount(a)[8:])
+		b = fmt.Appendf(b, "\n[[accounts]]\nid = %q\nname = \"team-%03d\"\ncost_center = \"CC-%s\"\nenforce = true\n", scaleAccount(a), a, scaleAccount(a)[8:])
 	}
 	return b
 }
