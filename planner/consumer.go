@@ -244,11 +244,14 @@ func (m *Merged) Pullers(inv *image.Inventory) (accounts []string, all bool) {
 // UsesOf gives the uses of images of a registry, through pull-through caches too.
 func (m *Merged) UsesOf(r image.Registry) []image.Use {
 	var uses []image.Use
-	for i := range m.uses {
-		if m.uses[i].Ref.Repository.Registry == r {
-			uses = append(uses, m.uses[i])
+	for repository, of := range m.byRepository {
+		if repository.Registry == r {
+			for _, i := range of.all {
+				uses = append(uses, m.uses[i])
+			}
 		}
 	}
+	slices.SortFunc(uses, image.CompareUses)
 	return uses
 }
 

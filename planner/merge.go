@@ -30,17 +30,23 @@ type Usage struct {
 // Merged is the use of all targets, joined on the registries it points at, with what could not be looked at.
 // It is immutable: any number of repositories can be planned from it.
 type Merged struct {
+	usage        Usage
 	rules        Rules
 	now          time.Time
 	uses         []image.Use // sorted by CompareUses
 	byRepository map[image.Repository]*repositoryUses
+	mirrors      map[image.Registry][]*image.Mirror // by upstream
+	*reach
+}
+
+// reach is who could use what, and what of that is not known. It does not depend on the uses, if nothing is attested.
+type reach struct {
 	coverage     []image.Coverage // attestations applied
 	attested     []Attested
 	unscanned    []Unscanned
 	gaps         []Gap
 	notes        []image.Note
-	mirrors      map[image.Registry][]*image.Mirror // by upstream
-	assumers     map[string]access                  // account -> who may assume a role there
+	assumers     map[string]access // account -> who may assume a role there
 	members      map[string]*image.Member
 	organization image.Organization
 	gapsOf       map[string][]int         // account -> the gaps that are about its workloads; "*": those that may be about any
@@ -61,15 +67,11 @@ type repositoryUses struct {
 
 // Merge joins the uses of every target with what was and was not looked at. The order of its inputs does not matter.
 func Merge(rules Rules, now time.Time, usage Usage) *Merged {
-	m := &Merged{
-		rules:        rules,
-		now:          now,
-		uses:         slices.Clone(usage.Uses),
-		byRepository: map[image.Repository]*repositoryUses{},
+	m := join(rules, now, usage)
+	m.reach = &reach{
 		coverage:     slices.Clone(usage.Coverage),
 		unscanned:    slices.Clone(usage.Unscanned),
 		notes:        slices.Clone(usage.Notes),
-		mirrors:      map[image.Registry][]*image.Mirror{},
 		assumers:     map[string]access{},
 		organization: usage.Organization,
 		members:      map[string]*image.Member{},
@@ -80,9 +82,6 @@ func Merge(rules Rules, now time.Time, usage Usage) *Merged {
 		registryGaps: map[image.Registry][]int{},
 		whole:        map[image.Registry]bool{},
 	}
-	m.mirror(usage.Mirrors)
-	slices.SortFunc(m.uses, image.CompareUses)
-	m.uses = slices.Compact(m.uses)
 	slices.SortFunc(m.notes, image.CompareNotes)
 	m.notes = slices.Compact(m.notes)
 	for account, trusts := range usage.Trusts {
@@ -101,6 +100,38 @@ func Merge(rules Rules, now time.Time, usage Usage) *Merged {
 		return cmp.Or(image.CompareCoverage(a, b), cmp.Compare(a.Error, b.Error))
 	})
 	slices.SortFunc(m.unscanned, func(a, b Unscanned) int { return cmp.Compare(a.Account, b.Account) })
+	m.attest()
+	m.findGaps()
+	m.assumable()
+	return m
+}
+
+// Again merges once more, with other uses and with what could not be looked at this time on top.
+func (m *Merged) Again(uses []image.Use, gaps []image.Coverage) *Merged {
+	usage := m.usage
+	usage.Uses = uses
+	if len(gaps) > 0 || len(m.attested) > 0 {
+		usage.Coverage = slices.Concat(usage.Coverage, gaps)
+		return Merge(m.rules, m.now, usage)
+	}
+	again := join(m.rules, m.now, usage)
+	again.reach = m.reach // the same for every look, which would go through the organization each time
+	return again
+}
+
+// join sorts the uses, those through caches too, by what they use.
+func join(rules Rules, now time.Time, usage Usage) *Merged {
+	m := &Merged{
+		usage:        usage,
+		rules:        rules,
+		now:          now,
+		uses:         slices.Clone(usage.Uses),
+		byRepository: map[image.Repository]*repositoryUses{},
+		mirrors:      map[image.Registry][]*image.Mirror{},
+	}
+	m.mirror(usage.Mirrors)
+	slices.SortFunc(m.uses, image.CompareUses)
+	m.uses = slices.Compact(m.uses)
 	for i, u := range m.uses {
 		r := m.byRepository[u.Ref.Repository]
 		if r == nil {
@@ -115,9 +146,6 @@ func Merge(rules Rules, now time.Time, usage Usage) *Merged {
 			r.byDigest[u.Ref.Digest] = append(r.byDigest[u.Ref.Digest], i)
 		}
 	}
-	m.attest()
-	m.findGaps()
-	m.assumable()
 	return m
 }
 

@@ -337,3 +337,30 @@ func BenchmarkPlan(b *testing.B) {
 		}
 	}
 }
+
+// Again decides as Merge does of the same.
+func TestAgain(t *testing.T) {
+	for seed := range uint64(500) {
+		r := rand.New(rand.NewPCG(seed, 9))
+		w := randomWorld(r)
+		base := Merge(w.rules, now, w.usage)
+		usage := w.usage
+		usage.Uses = nil
+		for range r.IntN(8) {
+			usage.Uses = append(usage.Uses, w.randomUse(r))
+		}
+		var gaps []image.Coverage
+		if r.IntN(3) == 0 {
+			gaps = []image.Coverage{{Account: "111111111111", Region: "us-east-1", Source: "ecs", Status: image.CoverageFailed, Error: "throttled"}}
+		}
+		again := base.Again(usage.Uses, gaps)
+		usage.Coverage = slices.Concat(usage.Coverage, gaps)
+		whole := Merge(w.rules, now, usage)
+		for _, inv := range w.inventories {
+			got, want := again.Repository(inv), whole.Repository(inv)
+			if !reflect.DeepEqual(got.Decisions, want.Decisions) {
+				t.Fatalf("seed %d: %v:\n%v\nwant\n%v", seed, inv.Repository, got.Decisions, want.Decisions)
+			}
+		}
+	}
+}

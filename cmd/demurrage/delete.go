@@ -172,6 +172,7 @@ func (d *deletion) apply(ctx context.Context) error {
 	if err := d.begin(ctx, p); err != nil {
 		return err
 	}
+	d.reviewed.Images = nil // what is to be done is in todo; of a million images, this is much memory
 	err = d.sweep(ctx, p)
 	return d.finish(ctx, err)
 }
@@ -454,7 +455,7 @@ func (d *deletion) sweep(ctx context.Context, p *assume.Provider) error {
 	scanning.Targets = d.fresh.run.Targets
 	scanning.Sources = scan.FastSources()
 	looks := scan.NewLooks(scanning)
-	looker := &sweep.Looker{Looks: looks, Targets: d.fresh.run.Targets, Rules: d.config.Rules(), Now: d.fresh.Plan.Now, Usage: d.fresh.usage, Merged: d.fresh.merged}
+	looker := &sweep.Looker{Looks: looks, Targets: d.fresh.run.Targets, Mirrors: d.fresh.usage.Mirrors, Merged: d.fresh.merged}
 	enter, err := d.sweeper(ctx)
 	if err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"demurrage/internal/image"
 	"demurrage/internal/journal"
@@ -18,30 +17,26 @@ import (
 type Looker struct {
 	Looks   *scan.Looks
 	Targets []scan.Target // of the run of the start
-	Rules   planner.Rules
-	Now     time.Time // of its plan
-	Usage   planner.Usage
+	Mirrors []image.Mirror
 	Merged  *planner.Merged
 }
 
 // Look plans the repositories of a registry once more. The error is that of ctx.
 func (l *Looker) Look(ctx context.Context, registry image.Registry, work []Work) (map[string]Looked, error) {
-	usage := l.Usage
-	usage.Coverage = slices.Clone(usage.Coverage)
-	usage.Uses = l.Merged.UsesOf(registry)
-	usage.Notes = nil
+	uses := l.Merged.UsesOf(registry)
+	var gaps []image.Coverage
 	caches := map[image.Registry]bool{registry: true}
-	for i := range usage.Mirrors { // a cache of a cache too: whatever is used through one may come from here
-		caches[usage.Mirrors[i].Cache] = true
+	for i := range l.Mirrors { // a cache of a cache too: whatever is used through one may come from here
+		caches[l.Mirrors[i].Cache] = true
 	}
 	// First what is used, then what its tags mean: a tag that moves in between moves to what is then protected.
 	_, err := l.Looks.At(ctx, l.targets(work), func(snap *scan.Snapshot) error {
 		for i := range snap.Uses {
 			if caches[snap.Uses[i].Ref.Repository.Registry] {
-				usage.Uses = append(usage.Uses, snap.Uses[i])
+				uses = append(uses, snap.Uses[i])
 			}
 		}
-		usage.Coverage = append(usage.Coverage, failed(snap)...)
+		gaps = append(gaps, failed(snap)...)
 		return nil
 	})
 	if err != nil {
@@ -55,16 +50,15 @@ func (l *Looker) Look(ctx context.Context, registry image.Registry, work []Work)
 	if err != nil {
 		return nil, err
 	}
-	gaps := failed(snap)
-	usage.Coverage = append(usage.Coverage, gaps...)
-	merged := planner.Merge(l.Rules, l.Now, usage)
+	unread := failed(snap)
+	merged := l.Merged.Again(uses, append(gaps, unread...))
 	looked := make(map[string]Looked, len(work))
 	for i := range work {
 		w := &work[i]
 		at := slices.IndexFunc(snap.Inventories, func(inv image.Inventory) bool { return inv.Repository == w.Repository })
 		switch {
-		case at < 0 && len(gaps) > 0:
-			looked[w.Name] = Looked{Code: journal.NotLooked, Detail: "the registry could not be read again: " + gaps[0].Error}
+		case at < 0 && len(unread) > 0:
+			looked[w.Name] = Looked{Code: journal.NotLooked, Detail: "the registry could not be read again: " + unread[0].Error}
 		case at < 0:
 			looked[w.Name] = Looked{Code: journal.Gone, Detail: "its repository is not there any more"}
 		case snap.Inventories[at].Policy != w.Policy && !l.covered(merged, &snap.Inventories[at], w):
