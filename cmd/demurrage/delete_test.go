@@ -604,12 +604,17 @@ func TestInterrupted(t *testing.T) {
 		signal syscall.Signal
 		code   int
 		hang   bool
+		op     string
+		call   int // when the signal comes
 	}{
-		{"SIGINT", syscall.SIGINT, 130, false},
-		{"SIGTERM", syscall.SIGTERM, 130, false},
-		{"SIGTERM while a call hangs", syscall.SIGTERM, 130, true},
-		{"SIGKILL", syscall.SIGKILL, -1, false},
-		{"SIGKILL while a call hangs", syscall.SIGKILL, -1, true},
+		{"SIGINT", syscall.SIGINT, 130, false, "BatchDeleteImage", 5},
+		{"SIGTERM", syscall.SIGTERM, 130, false, "BatchDeleteImage", 5},
+		{"SIGTERM while a call hangs", syscall.SIGTERM, 130, true, "BatchDeleteImage", 5},
+		{"SIGKILL", syscall.SIGKILL, -1, false, "BatchDeleteImage", 5},
+		{"SIGKILL while a call hangs", syscall.SIGKILL, -1, true, "BatchDeleteImage", 5},
+		// Nobody hears of these pulls, and yet they are ours.
+		{"SIGTERM while it reads manifests", syscall.SIGTERM, 130, true, "BatchGetImage", 3},
+		{"SIGKILL while it reads manifests", syscall.SIGKILL, -1, true, "BatchGetImage", 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -625,7 +630,7 @@ func TestInterrupted(t *testing.T) {
 			var after, before int
 			signalled := false
 			p.tamper(func(op string, r *http.Request, _ []byte) *tamper {
-				if op != "BatchDeleteImage" {
+				if op != tt.op {
 					return nil
 				}
 				if signalled {
@@ -633,7 +638,7 @@ func TestInterrupted(t *testing.T) {
 				} else {
 					before++
 				}
-				if before == 5 && !signalled {
+				if before == tt.call && !signalled {
 					signalled = true
 					_ = cmd.Process.Signal(tt.signal)
 					if tt.hang {

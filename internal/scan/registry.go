@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -14,6 +15,9 @@ import (
 
 	"demurrage/internal/image"
 )
+
+// batchesAhead is how many calls that read manifests are remembered at once before they are made.
+const batchesAhead = 20
 
 // registry is for reading single things from a registry, as a scan reads them. It has no manifests.
 func registry(ctx context.Context, o *Options, t Target) (*ecrScan, error) {
@@ -32,7 +36,7 @@ func registry(ctx context.Context, o *Options, t Target) (*ecrScan, error) {
 
 // Manifests fetches the manifests of images of a registry, by repository, and gives them to f, whose error ends it. The
 // images have to come from an inventory that was just taken, with their pull times: that we read them, and nobody has
-// pulled them, is remembered before it returns, whatever happens.
+// pulled them, is remembered before each read, since who is killed remembers nothing afterwards.
 //
 // What has no manifest to give is passed over: an image that is not active, one that ECR answers with a failure or with
 // something else, a repository that is gone. The error is that of f or of ctx, or says which repositories could not be
@@ -48,37 +52,58 @@ func Manifests(ctx context.Context, o Options, t Target, wanted map[string][]*im
 	}
 	s.manifests = loadManifests(ctx, s.work)
 	defer s.manifests.save(ctx, s.work)
-	var errs []error
+	type batch struct {
+		repository string
+		images     []*image.Image
+	}
+	var batches []batch
+	left := 0
 	for _, repository := range slices.Sorted(maps.Keys(wanted)) {
+		left += len(wanted[repository])
 		active := slices.DeleteFunc(slices.Clone(wanted[repository]), func(img *image.Image) bool { return img.Status != image.Active })
-		given := 0
-		for batch := range slices.Chunk(active, batchGetImage) {
-			out, err := s.images.BatchGetImage(ctx, batchInput(repository, batch))
+		for images := range slices.Chunk(active, batchGetImage) {
+			batches = append(batches, batch{repository, images})
+		}
+	}
+	var errs []error
+	unread := map[string]bool{} // repositories: the next call would hardly fare better
+	for ahead := range slices.Chunk(batches, batchesAhead) {
+		for _, b := range ahead {
+			for _, img := range b.images {
+				s.manifests.pulled(b.repository, img, time.Now()) // ECR's clock is not known before it answers
+			}
+		}
+		s.manifests.save(ctx, s.work)
+		for _, b := range ahead {
+			if unread[b.repository] {
+				continue
+			}
+			out, err := s.images.BatchGetImage(ctx, batchInput(b.repository, b.images))
 			if err != nil && ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			if repositoryGone(err) {
-				break
+			if err != nil {
+				unread[b.repository] = true
+				if !repositoryGone(err) {
+					errs = append(errs, fmt.Errorf("repository %s: BatchGetImage: %w", b.repository, err))
+				}
+				continue
 			}
-			if err != nil { // the next would hardly fare better
-				errs = append(errs, fmt.Errorf("repository %s: BatchGetImage: %w", repository, err))
-				break
-			}
-			texts := s.answered(repository, batch, out)
-			for _, img := range batch {
+			texts := s.answered(b.repository, b.images, out)
+			for _, img := range b.images {
 				text, ok := texts[img.Digest]
 				if !ok {
 					continue
 				}
-				given++
-				if err := f(repository, img, text); err != nil {
+				left--
+				if err := f(b.repository, img, text); err != nil {
 					return err
 				}
 			}
 		}
-		if n := len(wanted[repository]) - given; n > 0 {
-			s.log.Info("manifests passed over", "repository", repository, "images", n)
-		}
+	}
+	if left > 0 {
+		s.log.Info("manifests passed over", "images", left)
 	}
 	return errors.Join(errs...)
 }
