@@ -125,6 +125,7 @@ type jsonImage struct {
 	Repository   string           `json:"repository"`
 	Digest       image.Digest     `json:"digest"`
 	MediaType    string           `json:"media_type"`
+	Status       image.Status     `json:"status,omitempty"` // ARCHIVED, ACTIVATING; none: ACTIVE
 	Tags         []string         `json:"tags"`
 	Bytes        int64            `json:"bytes"`
 	PushedAt     time.Time        `json:"pushed_at"`
@@ -137,7 +138,7 @@ type jsonImage struct {
 var noTags = []string{}
 
 func (out *jsonImage) set(d *planner.Decision) {
-	out.Digest, out.MediaType, out.Bytes = d.Image.Digest, d.Image.MediaType, d.Image.OwnBytes()
+	out.Digest, out.MediaType, out.Status, out.Bytes = d.Image.Digest, d.Image.MediaType, d.Image.Status, d.Image.OwnBytes()
 	out.Tags = d.Image.Tags
 	if out.Tags == nil {
 		out.Tags = noTags

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -96,6 +97,7 @@ type deletion struct {
 	lock     *store.Lock
 	id       string
 	book     *book
+	others   map[string]*journal.Ledger // interrupted sweeps of other plans
 	fresh    *planned
 	todo     *sweep.Todo
 }
@@ -200,8 +202,8 @@ func (d *deletion) review() error {
 	return nil
 }
 
-// goOn finds sweeps that were interrupted, accounts for the calls they left open, closes those of other plans and goes on
-// with that of this one. Otherwise it makes a new one.
+// goOn finds sweeps that were interrupted, accounts for the calls that the one of this plan left open and goes on with it.
+// Otherwise it makes a new one. Those of other plans are closed when this one begins.
 func (d *deletion) goOn(ctx context.Context) error {
 	d.shown = d.reviewed == nil
 	if d.shown {
@@ -217,6 +219,7 @@ func (d *deletion) goOn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.others = map[string]*journal.Ledger{}
 	for _, id := range ids {
 		if err := d.store.LoadSweep(ctx, id, &struct{}{}); err == nil {
 			continue // it has ended
@@ -231,39 +234,60 @@ func (d *deletion) goOn(ctx context.Context) error {
 			continue // killed before it began anything
 		}
 		same := ledger.Begins[0].Plan.SHA256 == d.reviewed.SHA256
-		if d.dryRun && !same {
+		if !same {
+			d.others[id] = ledger
 			continue
 		}
 		b, err := d.openBook(ctx, id, ledger)
 		if err != nil {
 			return err
 		}
-		err = sweep.Settle(ctx, ledger, func(r image.Registry) iter.Seq2[image.Inventory, error] { return d.inventory(ctx, r) }, b.record)
-		switch {
-		case err != nil:
-		case same:
-			d.id, d.book = id, b
-			d.say("going on with sweep %s, which was interrupted", id)
-			return nil
-		case ledger.Ended: // killed between its end and its summary
-			err = d.store.SaveSweep(ctx, id, ledger.Summary())
-		default:
-			err = b.record(ctx, journal.Record{Kind: journal.KindEnd, End: &journal.End{Abandoned: "interrupted, and then another plan was applied"}})
-			if err == nil {
-				err = d.store.SaveSweep(ctx, id, ledger.Summary())
-			}
-			d.say("sweep %s, which was interrupted, is closed: another plan is applied", id)
+		if err := d.settle(ctx, b); err != nil {
+			b.close()
+			return fmt.Errorf("go on with sweep %s: %w", id, err)
 		}
-		b.close()
-		if err != nil {
-			return fmt.Errorf("close sweep %s: %w", id, err)
-		}
+		d.id, d.book = id, b
+		d.say("going on with sweep %s, which was interrupted", id)
+		return nil
 	}
 	d.id, d.book = store.NewID(time.Now()), &book{ledger: journal.NewLedger()} // the journal is made when there is something to write
 	return nil
 }
 
-// inventory gives the repositories of a registry as the fresh scan found them; an error, if it could not read them all.
+func (d *deletion) settle(ctx context.Context, b *book) error {
+	return sweep.Settle(ctx, b.ledger, func(r image.Registry) iter.Seq2[image.Inventory, error] { return d.inventory(ctx, r) }, b.record)
+}
+
+// closeOthers closes the interrupted sweeps of other plans, now that nothing refuses this one.
+func (d *deletion) closeOthers(ctx context.Context) error {
+	for _, id := range slices.Sorted(maps.Keys(d.others)) {
+		if err := d.closeOther(ctx, id, d.others[id]); err != nil {
+			return fmt.Errorf("close sweep %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+func (d *deletion) closeOther(ctx context.Context, id string, ledger *journal.Ledger) error {
+	b, err := d.openBook(ctx, id, ledger)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	if err := d.settle(ctx, b); err != nil {
+		return err
+	}
+	if !ledger.Ended { // otherwise it was killed between its end and its summary
+		if err := b.record(ctx, journal.Record{Kind: journal.KindEnd, End: &journal.End{Abandoned: "interrupted, and then another plan was applied"}}); err != nil {
+			return err
+		}
+		d.say("sweep %s, which was interrupted, is closed: another plan is applied", id)
+	}
+	return d.store.SaveSweep(ctx, id, ledger.Summary())
+}
+
+// inventory gives the repositories of a registry as the fresh scan found them, and an error in the end if it could not read
+// all of it.
 func (d *deletion) inventory(ctx context.Context, r image.Registry) iter.Seq2[image.Inventory, error] {
 	for _, c := range d.fresh.usage.Coverage {
 		if c.Account == r.Account && c.Region == r.Region && c.Source == image.SourceECR && c.Status == image.CoverageOK {
@@ -271,6 +295,14 @@ func (d *deletion) inventory(ctx context.Context, r image.Registry) iter.Seq2[im
 		}
 	}
 	return func(yield func(image.Inventory, error) bool) {
+		for inv, err := range d.store.Inventory(ctx, d.fresh.ID, r) {
+			if err != nil {
+				break
+			}
+			if !yield(inv, nil) {
+				return
+			}
+		}
 		yield(image.Inventory{}, fmt.Errorf("registry %s could not be read", r.Host()))
 	}
 }
@@ -305,6 +337,12 @@ func (d *deletion) prepare(ctx context.Context) error {
 	}
 	d.say("%s", d.announcement())
 	if d.shown && d.todo.Going.Images > 0 && !d.dryRun && !d.c.Bool("yes") {
+		if d.format != report.FormatTable { // stdout is for the summary
+			width, _ := terminal(d.stderr)
+			if err := report.Table(d.stderr, d.fresh.Run, report.TermOptions{Width: width, Color: color(d.c, d.stderr)}); err != nil {
+				return err
+			}
+		}
 		return d.confirm()
 	}
 	return nil
@@ -327,6 +365,7 @@ func (d *deletion) say(format string, args ...any) {
 func (d *deletion) confirm() error {
 	n := d.todo.Going.Images
 	fmt.Fprintf(d.stderr, "Deleted images do not come back. To delete %d images, type that number: ", n)
+	asked := time.Now()
 	answers := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(io.LimitReader(d.c.App.Reader, 1<<10)).ReadString('\n')
@@ -346,9 +385,15 @@ func (d *deletion) confirm() error {
 		if len(words) != 1 || words[0] != strconv.Itoa(n) {
 			return &sweep.Refusal{Why: fmt.Sprintf("not confirmed: nothing was deleted (the number is %d; --yes does not ask)", n)}
 		}
+		if waited := time.Since(asked); waited > patience {
+			return &sweep.Refusal{Why: fmt.Sprintf("nothing was deleted: the answer came after %s, and what was shown is too old by then; run it again", waited.Round(time.Minute))}
+		}
 		return nil
 	}
 }
+
+// patience is how long what was scanned may wait for a confirmation: the looks before the deletions do not take in everything.
+const patience = time.Hour
 
 // confirmed sets the brake of confirm_after: it plans the newest complete run that is old enough.
 func (d *deletion) confirmed(ctx context.Context, b *sweep.Brakes) error {
@@ -405,6 +450,11 @@ func (d *deletion) deletableIn(ctx context.Context, earlier *planned, repo image
 
 // begin opens the journal, if that is not done.
 func (d *deletion) begin(ctx context.Context, p *assume.Provider) error {
+	if !d.dryRun {
+		if err := d.closeOthers(ctx); err != nil {
+			return err
+		}
+	}
 	if d.book.journal == nil {
 		var err error
 		if d.book, err = d.openBook(ctx, d.id, d.book.ledger); err != nil {
@@ -594,15 +644,31 @@ func (d *deletion) finish(ctx context.Context, err error) error {
 	s := d.book.ledger.Summary()
 	switch {
 	case interrupted:
-		return &exitError{exitInterrupted, fmt.Sprintf("interrupted; what was done is in the journal of sweep %s, and the same command goes on with it", d.id)}
-	case err != nil && s.Deleted.Images+s.Failed.Images > 0:
-		return &exitError{exitFailed, fmt.Sprintf("sweep %s broke off, %d images are left: %v (the same command goes on with it)", d.id, s.Left.Images, err)}
+		return &exitError{exitInterrupted, fmt.Sprintf("interrupted; what was done is in the journal of sweep %s, and %s", d.id, d.next())}
+	case err != nil && (s.Deleted.Images+s.Failed.Images > 0 || len(d.book.ledger.Open()) > 0):
+		return &exitError{exitFailed, fmt.Sprintf("sweep %s broke off, %d images are left: %v (%s)", d.id, s.Left.Images, err, d.next())}
 	case err != nil:
 		return err
 	case s.Failed.Images > 0:
 		return &exitError{exitFailed, fmt.Sprintf("%d of %d deletions failed (sweep %s)", s.Failed.Images, s.Failed.Images+s.Deleted.Images, d.id)}
 	}
-	return verdict(d.fresh.Run, false)
+	if err := verdict(d.fresh.Run, false); err != nil {
+		return err
+	}
+	for _, c := range s.Codes {
+		if c.Code == journal.NotLooked {
+			return &exitError{exitIncomplete, fmt.Sprintf("%d images are held back by what could not be read in the look before their deletion (sweep %s)", c.Images, d.id)}
+		}
+	}
+	return nil
+}
+
+// next says how to go on.
+func (d *deletion) next() string {
+	if d.shown {
+		return "the next delete accounts for it and plans anew"
+	}
+	return "the same command goes on with it"
 }
 
 // end closes the journal. A sweep that has ended by itself has left nothing.

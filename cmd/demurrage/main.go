@@ -12,8 +12,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 )
@@ -34,6 +36,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	defer context.AfterFunc(ctx, stop)() // a second signal ends it at once: what hangs may hang
 	err := newApp(stdout, stderr).RunContext(ctx, args)
 	var e *exitError
 	switch {
@@ -41,17 +44,30 @@ func run(args []string, stdout, stderr io.Writer) int {
 		if !errors.As(err, &e) || e.code != exitInterrupted {
 			e = &exitError{exitInterrupted, "interrupted"}
 		}
-		fmt.Fprintln(stderr, "demurrage:", e)
+		fmt.Fprintln(stderr, "demurrage:", printable(e.Error()))
 		return exitInterrupted
 	case err == nil:
 		return exitOK
 	case errors.As(err, &e):
-		fmt.Fprintln(stderr, "demurrage:", e)
+		fmt.Fprintln(stderr, "demurrage:", printable(e.Error()))
 		return e.code
 	default:
-		fmt.Fprintln(stderr, "demurrage:", err)
+		fmt.Fprintln(stderr, "demurrage:", printable(err.Error()))
 		return exitNothing
 	}
+}
+
+// printable writes out whatever controls a terminal: errors have in them what AWS and the store say.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
+		if r == '\n' || unicode.IsGraphic(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return b.String()
 }
 
 func newApp(stdout, stderr io.Writer) *cli.App {

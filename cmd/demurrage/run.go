@@ -55,6 +55,9 @@ func (s *session) scan(ctx context.Context) (string, error) {
 	o.Sink = func(ctx context.Context, snap *scan.Snapshot) error { return s.store.SaveSnapshot(ctx, run.ID, snap) }
 	err = scan.Run(ctx, o)
 	progress.end()
+	if ctx.Err() != nil && s.c.Err() == nil {
+		return "", context.Cause(ctx) // a lock that was lost
+	}
 	if ctx.Err() != nil {
 		return "", &exitError{exitInterrupted, fmt.Sprintf("interrupted; what was scanned is stored: demurrage plan --resume goes on with run %s", run.ID)}
 	}

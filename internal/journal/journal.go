@@ -120,8 +120,8 @@ const (
 	Unconfirmed    Code = "unconfirmed"     // no earlier complete run, confirm_after older, found it deletable
 	LastRoot       Code = "last-root"       // its repository would be empty
 	RelativeStays  Code = "relative-stays"  // an index, a subject or a referrer of it is not deleted
-	Changed        Code = "changed"         // the look just before the deletion keeps or blocks it
-	NotLooked      Code = "not-looked"      // that look could not be taken
+	Changed        Code = "changed"         // the look just before the deletion keeps it
+	NotLooked      Code = "not-looked"      // that look could not be taken, or not of all that could use it
 	Gone           Code = "gone"            // somebody else has deleted it
 	AccountStopped Code = "account-stopped" // too many failures in a row in its account
 )

@@ -49,8 +49,10 @@ func saveCache[T any](ctx context.Context, w *work, name string, value T) {
 	if w.opts.Sources != nil && w.source.name != image.SourceECR {
 		return // a partial look does not know all that is worth remembering
 	}
+	interrupted := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
+	defer context.AfterFunc(interrupted, func() { time.AfterFunc(time.Second, cancel) })() // nobody waits long at the end
 	if err := w.opts.Cache.SaveCache(ctx, w.Account, w.Region, name, cached[T]{cacheSchema, value}); err != nil {
 		w.log.Warn("cache not saved", "cache", name, "error", err)
 	}

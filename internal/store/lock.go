@@ -186,7 +186,7 @@ func (w *watch) free(ctx context.Context, s *Store, name string, number int64) (
 		return true, nil
 	case w.number != number:
 		*w = watch{number, data, f, lease, time.Now()}
-		s.log.Warn("lock was not released, looking whether its holder lives", "lock", name, "holder", f.Holder.String(), "lease", lease)
+		s.log.Warn("lock was not released, looking whether its holder lives", "lock", name, "holder", f.String(), "lease", lease)
 		return false, nil
 	case !bytes.Equal(w.data, data):
 		if !ok {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -49,28 +50,29 @@ func (r *repositorySweep) delete(ctx context.Context, images []journal.Image, ag
 	cctx, cancel := withGrace(ctx)
 	defer cancel()
 	started := time.Now()
-	out, err := r.client.BatchDeleteImage(cctx, in)
+	attempts := &attempts{}
+	out, err := r.client.BatchDeleteImage(cctx, in, attempts.note)
 	r.log.Info("images deleted", "region", r.Region, "repository", r.Name, "images", len(images), "took", time.Since(started), "error", err)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx) // nobody knows what became of it: whoever goes on with the sweep will look
 	}
 	if err != nil {
 		outcome.Error = describe(err)
-		outcome.Images, err = r.refused(ctx, images, err)
+		outcome.Images, err = r.refused(ctx, images, err, attempts.lost.Load())
 	} else {
 		outcome.Images, err = r.answered(ctx, images, out, again)
 	}
 	if err != nil {
 		return err
 	}
-	r.count(outcome.Images, outcome.Error != "")
+	r.count(outcome.Images)
 	return r.record(ctx, outcome)
 }
 
 // count counts failures in a row. That an index refers to an image, or that somebody was faster, says nothing about what
 // comes next.
-func (r *repositorySweep) count(images []journal.Image, refused bool) {
-	failed := refused
+func (r *repositorySweep) count(images []journal.Image) {
+	failed := false
 	for i := range images {
 		switch {
 		case images[i].State == journal.Deleted:
@@ -117,6 +119,7 @@ func (r *repositorySweep) answered(ctx context.Context, images []journal.Image, 
 			img.State, img.Code, img.Detail = journal.Skipped, journal.Gone, "somebody else has deleted it"
 		case f.FailureCode == types.ImageFailureCodeImageReferencedByManifestList && again:
 			r.again = append(r.again, img)
+			r.aside[img.Digest] = true
 			continue
 		default:
 			img.State, img.Code, img.Detail = journal.Failed, journal.Code(f.FailureCode), clean(aws.ToString(f.FailureReason))
@@ -136,13 +139,14 @@ func (r *repositorySweep) answered(ctx context.Context, images []journal.Image, 
 
 // refused accounts for the images of a call that failed as a whole. Where ECR clearly refused it, none of them is gone;
 // otherwise (a timeout, an internal error) somebody has to look.
-func (r *repositorySweep) refused(ctx context.Context, images []journal.Image, cause error) ([]journal.Image, error) {
+// lost says that an earlier attempt, whose answer was lost, may have succeeded.
+func (r *repositorySweep) refused(ctx context.Context, images []journal.Image, cause error, lost bool) ([]journal.Image, error) {
 	code, detail := journal.CallFailed, describe(cause)
 	var api smithy.APIError
 	if errors.As(cause, &api) {
 		code, detail = journal.Code(clean(api.ErrorCode())), clean(api.ErrorMessage())
 	}
-	if api != nil && api.ErrorCode() == (&types.RepositoryNotFoundException{}).ErrorCode() {
+	if !lost && api != nil && api.ErrorCode() == (&types.RepositoryNotFoundException{}).ErrorCode() {
 		gone := skipAll(images, journal.Gone, "somebody else has deleted the repository")
 		return gone, nil
 	}
@@ -151,7 +155,7 @@ func (r *repositorySweep) refused(ctx context.Context, images []journal.Image, c
 		img.Why, img.State, img.Code, img.Detail = "", journal.Failed, code, detail
 		failed[i] = img
 	}
-	if !clear(cause) {
+	if lost || !clear(cause) {
 		return r.look(ctx, failed)
 	}
 	for i := range failed {
@@ -212,6 +216,27 @@ func repeated(m middleware.Metadata) bool {
 		}
 	}
 	return false
+}
+
+// attempts watches the attempts of one call. The error of a call is that of its last attempt and says nothing of those before.
+type attempts struct{ lost atomic.Bool } // one of them may have been carried out although its answer was lost
+
+func (a *attempts) note(o *ecr.Options) {
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		return stack.Finalize.Insert(a, "Retry", middleware.After)
+	})
+}
+
+func (*attempts) ID() string { return "demurrage:attempts" }
+
+func (a *attempts) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
+	middleware.FinalizeOutput, middleware.Metadata, error,
+) {
+	out, m, err := next.HandleFinalize(ctx, in)
+	if err != nil && !clear(err) {
+		a.lost.Store(true)
+	}
+	return out, m, err
 }
 
 // withGrace gives a context that outlives ctx by a moment, so that a call that is under way may end.

@@ -49,18 +49,20 @@ type Candidate struct {
 	Bytes        int64 // 0 for an index
 	Tags         []string
 	LastPulledAt time.Time // zero: no pull was on record
+	Status       image.Status
 }
 
 // planImage is an image of the plan JSON.
 type planImage struct {
-	Account      string     `json:"account"`
-	Region       string     `json:"region"`
-	Repository   string     `json:"repository"`
-	Digest       string     `json:"digest"`
-	Tags         []string   `json:"tags"`
-	Bytes        int64      `json:"bytes"`
-	LastPulledAt *time.Time `json:"last_pulled_at"`
-	Action       string     `json:"action"`
+	Account      string       `json:"account"`
+	Region       string       `json:"region"`
+	Repository   string       `json:"repository"`
+	Digest       string       `json:"digest"`
+	Tags         []string     `json:"tags"`
+	Bytes        int64        `json:"bytes"`
+	LastPulledAt *time.Time   `json:"last_pulled_at"`
+	Status       image.Status `json:"status"`
+	Action       string       `json:"action"`
 }
 
 // ReadPlan reads a saved plan. One of another version is a *Refusal; what is no plan at all, or has an entry that makes
@@ -179,7 +181,7 @@ func (r *Reviewed) images(dec *json.Decoder) error {
 		case img.Bytes < 0:
 			return fmt.Errorf("image %s: it has %d bytes", d, img.Bytes)
 		}
-		c := Candidate{Digest: d, Bytes: img.Bytes, Tags: img.Tags}
+		c := Candidate{Digest: d, Bytes: img.Bytes, Tags: img.Tags, Status: img.Status}
 		if img.LastPulledAt != nil {
 			c.LastPulledAt = *img.LastPulledAt
 		}
@@ -211,7 +213,7 @@ func Review(p *planner.Plan, run, config string) (*Reviewed, error) {
 		for i := range repo.Decisions {
 			if d := &repo.Decisions[i]; d.Action == planner.Delete {
 				r.Images[repo.Repository] = append(r.Images[repo.Repository],
-					Candidate{d.Image.Digest, d.Image.OwnBytes(), d.Image.Tags, d.Image.LastPulledAt})
+					Candidate{d.Image.Digest, d.Image.OwnBytes(), d.Image.Tags, d.Image.LastPulledAt, d.Image.Status})
 			}
 		}
 		sortCandidates(r.Images[repo.Repository])

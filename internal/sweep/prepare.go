@@ -90,7 +90,34 @@ func Prepare(r *Reviewed, fresh *planner.Plan, pullers func(*image.Inventory) ([
 		}
 		t.skip(repo, skipped)
 	}
+	t.unknown(done)
 	return t, b.stop(t, tooMuch, done)
+}
+
+// unknown turns what was skipped into failures where an earlier attempt has sent a call for it of which nobody knows what
+// became, since the registry could not be read again.
+func (t *Todo) unknown(done *journal.Ledger) {
+	if done == nil {
+		return
+	}
+	for _, open := range done.Open() {
+		sent := map[image.Digest]bool{}
+		for i := range open.Images {
+			sent[open.Images[i].Digest] = true
+		}
+		for i := range t.Skipped {
+			r := &t.Skipped[i]
+			if r.Repo() != open.Repo() {
+				continue
+			}
+			for k := range r.Images {
+				if img := &r.Images[k]; sent[img.Digest] {
+					img.State, img.Code = journal.Failed, journal.NoAnswer
+					img.Detail = "the sweep was interrupted while it was being deleted, and what became of it is not known, since its repository could not be read"
+				}
+			}
+		}
+	}
 }
 
 func deleted(done *journal.Ledger, repo image.Repository, d image.Digest) bool {

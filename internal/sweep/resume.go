@@ -51,6 +51,7 @@ func holds(repo image.Repository, inventories iter.Seq2[image.Inventory, error])
 		for i := range inv.Images {
 			present[inv.Images[i].Digest] = true
 		}
+		return present, nil // whatever is wrong with others
 	}
 	return present, nil
 }

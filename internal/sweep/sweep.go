@@ -177,43 +177,55 @@ func (s *accountSweep) record(ctx context.Context, records ...journal.Record) er
 	return nil
 }
 
+// lookLasts is how long a look is trusted: what is left of a registry by then is looked at again.
+const lookLasts = 5 * time.Minute
+
 // registry looks once more and deletes.
 func (s *accountSweep) registry(ctx context.Context, work []Work) error {
 	looked, err := s.Look(ctx, work[0].Registry, work)
 	if err != nil {
 		return err
 	}
-	verdicts := make([]verdict, len(work))
+	since := time.Now()
 	var going []Going
 	for i := range work {
-		w := &work[i]
-		l, ok := looked[w.Name]
-		if !ok {
-			l = Looked{Code: journal.NotLooked, Detail: "the look just before its deletions says nothing of it"}
-		}
-		if l.Plan == nil {
-			if err := s.each(ctx, work[i:i+1], journal.Skipped, l.Code, l.Detail); err != nil {
-				return err
+		if l := looked[work[i].Name]; l.Plan != nil {
+			if v := judge(work[i].Images, l.Plan, s.ReviewedAt, journal.Changed); len(v.calls) > 0 {
+				going = append(going, Going{l.Plan, slices.Concat(v.calls...)})
 			}
-			continue
-		}
-		verdicts[i] = judge(w.Images, l.Plan, s.ReviewedAt, journal.Changed)
-		if err := s.record(ctx, skipRecord(w.Repository, verdicts[i].skipped)); err != nil {
-			return err
-		}
-		if len(verdicts[i].calls) > 0 {
-			going = append(going, Going{l.Plan, slices.Concat(verdicts[i].calls...)})
 		}
 	}
 	if len(going) > 0 && !s.DryRun {
 		s.Keep(ctx, work[0].Registry, going)
 	}
 	for i := range work {
-		if err := s.repository(ctx, work[i].Repository, looked[work[i].Name].Plan, verdicts[i].calls); err != nil {
+		if time.Since(since) > lookLasts && !s.stopped() {
+			if looked, err = s.Look(ctx, work[0].Registry, work[i:]); err != nil {
+				return err
+			}
+			since = time.Now()
+		}
+		if err := s.looked(ctx, &work[i], looked); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// looked deletes from a repository that was just looked at.
+func (s *accountSweep) looked(ctx context.Context, w *Work, looked map[string]Looked) error {
+	l, ok := looked[w.Name]
+	if !ok {
+		l = Looked{Code: journal.NotLooked, Detail: "the look just before its deletions says nothing of it"}
+	}
+	if l.Plan == nil {
+		return s.each(ctx, []Work{*w}, journal.Skipped, l.Code, l.Detail)
+	}
+	v := judge(w.Images, l.Plan, s.ReviewedAt, journal.Changed)
+	if err := s.record(ctx, skipRecord(w.Repository, v.skipped)); err != nil {
+		return err
+	}
+	return s.repository(ctx, w.Repository, l.Plan, v.calls)
 }
 
 // repositorySweep deletes from one repository.
@@ -222,16 +234,16 @@ type repositorySweep struct {
 	image.Repository
 	client API
 	role   string
-	plan   *planner.RepositoryPlan
 	stays  map[image.Digest]string // what was to go and has not, and why: its children cannot go either
 	again  []journal.Image         // refused since an index refers to them
+	aside  map[image.Digest]bool   // those; their subjects stay, since ECR removes referrers with them
 }
 
 func (s *accountSweep) repository(ctx context.Context, repo image.Repository, plan *planner.RepositoryPlan, calls [][]journal.Image) error {
 	if len(calls) == 0 {
 		return nil
 	}
-	r := &repositorySweep{accountSweep: s, Repository: repo, plan: plan, stays: map[image.Digest]string{}}
+	r := &repositorySweep{accountSweep: s, Repository: repo, stays: map[image.Digest]string{}, aside: map[image.Digest]bool{}}
 	for _, session := range s.sessions {
 		if slices.Contains(session.Repositories, repo) {
 			r.client, r.role = session.Client(repo.Region), session.Role
@@ -273,44 +285,56 @@ func (s *accountSweep) repository(ctx context.Context, repo image.Repository, pl
 }
 
 // holdersOf gives the indexes that hold each image of a plan, and its referrers: what has to go first.
-func holdersOf(plan *planner.RepositoryPlan) func(image.Digest) []image.Digest {
+func holdersOf(plan *planner.RepositoryPlan) func(image.Digest) (indexes, referrers []image.Digest) {
 	images := make([]image.Image, len(plan.Decisions))
 	for i := range plan.Decisions {
 		images[i] = *plan.Decisions[i].Image
 	}
 	g := image.NewGraph(images)
-	return func(d image.Digest) (first []image.Digest) {
+	return func(d image.Digest) (indexes, referrers []image.Digest) {
 		i, ok := g.Find(d)
 		if !ok {
-			return nil
+			return nil, nil
 		}
 		for _, e := range g.Up(i) {
 			if e.Relation == image.Child {
-				first = append(first, images[e.To].Digest)
+				indexes = append(indexes, images[e.To].Digest)
 			}
 		}
 		for _, e := range g.Down(i) {
 			if e.Relation == image.Referrer {
-				first = append(first, images[e.To].Digest)
+				referrers = append(referrers, images[e.To].Digest)
 			}
 		}
-		return first
+		return indexes, referrers
 	}
 }
 
-// withoutOrphans leaves out what has to stay since something that should have gone before it has not.
-func (r *repositorySweep) withoutOrphans(call []journal.Image, holders func(image.Digest) []image.Digest) (rest, left []journal.Image) {
-	if len(r.stays) == 0 {
+// withoutOrphans leaves out what has to stay since something that should have gone before it has not. (Of an index that may
+// go yet, ECR itself keeps the children.)
+func (r *repositorySweep) withoutOrphans(call []journal.Image, holders func(image.Digest) (indexes, referrers []image.Digest)) (rest, left []journal.Image) {
+	if len(r.stays)+len(r.aside) == 0 {
 		return call, nil
 	}
 	for _, img := range call {
-		i := slices.IndexFunc(holders(img.Digest), func(d image.Digest) bool { return r.stays[d] != "" })
-		if i < 0 {
+		indexes, referrers := holders(img.Digest)
+		first := ""
+		for _, d := range indexes {
+			if r.stays[d] != "" {
+				first = string(d)
+			}
+		}
+		for _, d := range referrers {
+			if r.stays[d] != "" || r.aside[d] {
+				first = string(d)
+			}
+		}
+		if first == "" {
 			rest = append(rest, img)
 			continue
 		}
 		r.stays[img.Digest] = "it stays too"
-		left = append(left, skipAll([]journal.Image{img}, journal.RelativeStays, string(holders(img.Digest)[i])+" should have gone first and has not")...)
+		left = append(left, skipAll([]journal.Image{img}, journal.RelativeStays, first+" should have gone first and has not")...)
 	}
 	return rest, left
 }

@@ -53,7 +53,10 @@ func judge(reviewed []Candidate, p *planner.RepositoryPlan, reviewedAt time.Time
 	for i := range p.Decisions {
 		images[i] = *p.Decisions[i].Image
 	}
-	s := &selection{plan: p, images: images, graph: image.NewGraph(images), going: make([]*Candidate, len(images))}
+	s := &selection{plan: p, images: images, graph: image.NewGraph(images), going: make([]*Candidate, len(images)), pulled: make([]bool, len(images))}
+	for i := range images { // what was not reviewed too: indexes share children
+		s.pulled[i] = images[i].LastPulledAt.After(reviewedAt)
+	}
 	v := verdict{images: len(images)}
 	for i := range reviewed {
 		c := &reviewed[i]
@@ -61,9 +64,12 @@ func judge(reviewed []Candidate, p *planner.RepositoryPlan, reviewedAt time.Time
 		switch {
 		case !ok:
 			v.skipped = append(v.skipped, c.skip(journal.Gone, "it is not in the repository any more"))
+		case p.Decisions[at].Action == planner.Blocked && code == journal.Changed: // a gap that the fresh plan did not have
+			v.skipped = append(v.skipped, c.skip(journal.NotLooked, objection(&p.Decisions[at])))
 		case p.Decisions[at].Action != planner.Delete:
 			v.skipped = append(v.skipped, c.skip(code, objection(&p.Decisions[at])))
 		default:
+			s.pulled[at] = images[at].LastPulledAt.After(c.LastPulledAt)
 			if why := touched(c, &images[at], reviewedAt); why != "" {
 				v.skipped = append(v.skipped, c.skip(journal.Changed, why))
 			} else {
@@ -94,8 +100,15 @@ func objection(d *planner.Decision) string {
 }
 
 // touched says what somebody has done with an image since it was reviewed that does not change its plan: a pull (ours are
-// not among LastPulledAt) or a new tag. Whoever does such a thing has something in mind with it.
+// not among LastPulledAt), a new tag, another push after it was deleted, or its return from the archive. Whoever does such a
+// thing has something in mind with it.
 func touched(c *Candidate, img *image.Image, reviewedAt time.Time) string {
+	if img.PushedAt.After(reviewedAt) {
+		return "pushed anew " + img.PushedAt.UTC().Format(time.RFC3339) + ", since the plan was made"
+	}
+	if img.Status == image.Activating || img.Status == image.Active && c.Status != image.Active {
+		return "brought back from the archive since the plan was made"
+	}
 	if img.LastPulledAt.After(c.LastPulledAt) {
 		return "pulled " + img.LastPulledAt.UTC().Format(time.RFC3339) + ", which was not known when the plan of " +
 			reviewedAt.UTC().Format(time.RFC3339) + " was made"
@@ -118,6 +131,7 @@ type selection struct {
 	images []image.Image
 	graph  *image.Graph
 	going  []*Candidate
+	pulled []bool // since the review, itself or something that it holds
 }
 
 func (s *selection) drop(i int, code journal.Code, detail string) journal.Image {
@@ -151,7 +165,9 @@ func (s *selection) leaveOne() []journal.Image {
 }
 
 // leaveRelatives keeps what cannot go alone: a child or referrer goes only with all of its indexes and subjects, since it
-// is of use with them; and a subject only with its referrers, since ECR removes them with it, reviewed or not.
+// is of use with them; a subject only with its referrers, since ECR removes them with it, reviewed or not; and an index only
+// if nobody has pulled a child of it since the review: for a day after our own reading of an index, ECR shows a pull of it at
+// its children alone.
 func (s *selection) leaveRelatives() []journal.Image {
 	var left []journal.Image
 	for again := true; again; {
@@ -175,11 +191,19 @@ func (s *selection) leaveRelatives() []journal.Image {
 				continue
 			}
 			for _, e := range s.graph.Down(i) {
-				if e.Relation == image.Referrer && s.going[e.To] == nil {
-					left = append(left, s.drop(i, journal.RelativeStays, string(s.images[e.To].Digest)+" refers to it and stays"))
-					again = true
-					break
+				var why string
+				switch {
+				case e.Relation == image.Referrer && s.going[e.To] == nil:
+					why = " refers to it and stays"
+				case e.Relation == image.Child && s.pulled[e.To]:
+					s.pulled[i] = true
+					why = ", which it holds, was pulled since the plan was made"
+				default:
+					continue
 				}
+				left = append(left, s.drop(i, journal.RelativeStays, string(s.images[e.To].Digest)+why))
+				again = true
+				break
 			}
 		}
 	}

@@ -55,7 +55,7 @@ func planOf(allowEmpty bool, used []int, images ...image.Image) *planner.Reposit
 func all(images ...image.Image) []Candidate {
 	var list []Candidate
 	for i := range images {
-		list = append(list, Candidate{images[i].Digest, images[i].OwnBytes(), images[i].Tags, images[i].LastPulledAt})
+		list = append(list, Candidate{images[i].Digest, images[i].OwnBytes(), images[i].Tags, images[i].LastPulledAt, images[i].Status})
 	}
 	sortCandidates(list)
 	return list
@@ -90,6 +90,7 @@ func TestJudge(t *testing.T) {
 		used     []int
 		reviewed []Candidate // nil: all
 		empty    bool
+		at       time.Time // of the review; zero: now
 		want     string
 	}{
 		{name: "one stays", images: []image.Image{img(1), img(2)}, want: "[1], 2 last-root"},
@@ -109,7 +110,15 @@ func TestJudge(t *testing.T) {
 		{name: "gone", images: []image.Image{img(1)}, empty: true, reviewed: all(img(1), img(2)), want: "[1], 2 gone"},
 		{name: "not reviewed", images: []image.Image{img(1), img(2)}, empty: true, reviewed: all(img(1)), want: "[1]"},
 		{name: "pulled since", images: []image.Image{img(1, func(i *image.Image) { i.LastPulledAt = now }), img(2)}, empty: true, reviewed: all(img(1), img(2)), want: "[2], 1 changed"},
+		{name: "a child pulled since", images: []image.Image{img(1, func(i *image.Image) { i.LastPulledAt = now }), img(2), img(3, holding(1, 2)), img(4, holding(3))}, empty: true,
+			reviewed: all(img(1), img(2), img(3, holding(1, 2)), img(4, holding(3))), want: "1 changed, 2 relative-stays, 3 relative-stays, 4 relative-stays"},
+		{name: "a child pulled since that another index keeps", images: []image.Image{img(1, func(i *image.Image) { i.LastPulledAt = now.Add(time.Minute) }), img(2, holding(1)), img(3, holding(1))}, empty: true,
+			used: []int{3}, reviewed: all(img(2, holding(1))), want: "2 relative-stays"},
 		{name: "tagged since", images: []image.Image{img(1, tagged("a", "b")), img(2)}, empty: true, reviewed: all(img(1, tagged("a")), img(2)), want: "[2], 1 changed"},
+		{name: "pushed anew since", images: []image.Image{img(1, func(i *image.Image) { i.PushedAt = now.AddDate(0, 0, -2) })}, empty: true, at: now.AddDate(0, 0, -4), reviewed: all(img(1)), want: "1 changed"},
+		{name: "on its way back from the archive", images: []image.Image{img(1, func(i *image.Image) { i.Status = image.Activating })}, empty: true, reviewed: all(img(1)), want: "1 changed"},
+		{name: "back from the archive", images: []image.Image{img(1)}, empty: true,
+			reviewed: all(img(1, func(i *image.Image) { i.Status = image.Archived })), want: "1 changed"},
 		{name: "a tag less", images: []image.Image{img(1, tagged("a"))}, empty: true, reviewed: all(img(1, tagged("a", "b"))), want: "[1]"},
 		{name: "tags that tie a knot", images: []image.Image{
 			img(1, tagged("sha256-"+strings.TrimPrefix(string(dig(2)), "sha256:"))),
@@ -121,7 +130,11 @@ func TestJudge(t *testing.T) {
 			if reviewed == nil {
 				reviewed = all(tt.images...)
 			}
-			v := judge(reviewed, planOf(tt.empty, tt.used, tt.images...), now, journal.NotDeletable)
+			at := tt.at
+			if at.IsZero() {
+				at = now
+			}
+			v := judge(reviewed, planOf(tt.empty, tt.used, tt.images...), at, journal.NotDeletable)
 			if got := spell(v); got != tt.want {
 				t.Errorf("%s\ninstead of\n%s", got, tt.want)
 			}
