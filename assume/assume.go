@@ -118,7 +118,7 @@ func New(ctx context.Context, opts Options) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the AWS configuration: %w", err)
 	}
-	ambient.HTTPClient = steadyClient{ambient.HTTPClient}
+	ambient.HTTPClient = SteadyClient{ambient.HTTPClient}
 	if ambient.Region == "" {
 		ambient.Region = cmp.Or(opts.Region, "us-east-1")
 	}
@@ -313,12 +313,12 @@ func newHTTPClient() *awshttp.BuildableClient {
 	})
 }
 
-// steadyClient sends small bodies from memory of its own. The SDK closes the body of a request as soon as the answer
+// SteadyClient sends small bodies from memory of its own. The SDK closes the body of a request as soon as the answer
 // is there, while net/http may still be looking for its end, and then breaks the connection: a fast answer would be
 // lost and asked for again.
-type steadyClient struct{ aws.HTTPClient }
+type SteadyClient struct{ aws.HTTPClient }
 
-func (c steadyClient) Do(r *http.Request) (*http.Response, error) {
+func (c SteadyClient) Do(r *http.Request) (*http.Response, error) {
 	if r.Body != nil && r.ContentLength > 0 && r.ContentLength <= 1<<20 {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -42,7 +41,7 @@ func TestHeldIsEscaped(t *testing.T) {
 	t.Parallel()
 	p := newSweepPair(t)
 	p.save(0)
-	s, err := store.Open(t.Context(), filepath.Join(p.dir, "demurrage-data"), slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
+	s, err := store.Open(t.Context(), filepath.Join(p.dir, "demurrage-data"), slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	ecrtypes "github.com/aws/aws-sdk-go-v2/service/ecr/types"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -33,6 +34,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"demurrage/assume"
 	"demurrage/internal/image"
 	"demurrage/internal/orgsim"
 )
@@ -413,7 +415,7 @@ func (w *world) as(account, region string) aws.Config {
 // with is whoever has an access key and a session token. It does not retry.
 func (w *world) with(key, token, region string) aws.Config {
 	return aws.Config{
-		Region: region, BaseEndpoint: &w.direct, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+		Region: region, BaseEndpoint: &w.direct, HTTPClient: assume.SteadyClient{HTTPClient: awshttp.NewBuildableClient()}, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: key, SecretAccessKey: "secret", SessionToken: token}, nil
 		}),

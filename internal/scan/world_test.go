@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -25,6 +26,7 @@ import (
 	lambdatypes "github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/opencontainers/go-digest"
 
+	"demurrage/assume"
 	"demurrage/internal/image"
 	"demurrage/internal/orgsim"
 )
@@ -133,7 +135,7 @@ func edit(f func(m map[string]any)) func([]byte) []byte {
 // config is the configuration of an account, with hasty retries.
 func (w *world) config(_ context.Context, account, region string) (aws.Config, error) {
 	return aws.Config{
-		Region: region, BaseEndpoint: &w.url,
+		Region: region, BaseEndpoint: &w.url, HTTPClient: assume.SteadyClient{HTTPClient: awshttp.NewBuildableClient()},
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: account, SecretAccessKey: "secret"}, nil
 		}),
