@@ -355,8 +355,8 @@ func TestResumeWithoutSight(t *testing.T) {
 		}
 		return nil
 	})
-	s := p.delete(2, "--plan", "plan.json")
-	if !p.holds(accountA, "private", p.private) || s.state(p.private) != "skipped not-deletable" || s.Attempts != 2 {
+	s := p.delete(3, "--plan", "plan.json")
+	if !p.holds(accountA, "private", p.private) || s.state(p.private) != "failed no-answer" || s.Attempts != 2 {
 		t.Errorf("%+v", s)
 	}
 }
