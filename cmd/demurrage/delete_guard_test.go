@@ -64,8 +64,8 @@ func TestSecondLookSeesUses(t *testing.T) {
 			}
 			p.save(0)
 			p.whenSweeping(func() { since(p) })
-			s := p.delete(0, "--plan", "plan.json")
-			if i := s.image(p.shared); s.state(p.shared) != "skipped changed" || !strings.HasPrefix(i.Detail, "in-use: ") {
+			s := p.delete(2, "--plan", "plan.json")
+			if i := s.image(p.shared); s.state(p.shared) != "skipped not-looked" || !strings.HasPrefix(i.Detail, "in-use: ") {
 				t.Errorf("%+v", i)
 			}
 			if !p.holds(accountA, "shared", p.shared) || s.state(p.private) != "deleted" {
@@ -114,8 +114,8 @@ func TestSecondLookSeesGaps(t *testing.T) {
 					return nil
 				})
 			})
-			s := p.delete(0, "--plan", "plan.json")
-			if i := s.image(p.shared); s.state(p.shared) != "skipped changed" || !strings.Contains(i.Detail, "coverage-gap") {
+			s := p.delete(2, "--plan", "plan.json")
+			if i := s.image(p.shared); s.state(p.shared) != "skipped not-looked" || !strings.Contains(i.Detail, "coverage-gap") {
 				t.Errorf("%+v", i)
 			}
 			if !p.holds(accountA, "shared", p.shared) {
@@ -132,7 +132,7 @@ func TestPolicyChangedSincePlan(t *testing.T) {
 	p.tamper(blind)
 	p.save(0)
 	p.whenSweeping(func() { p.policy("private", pullPolicy) })
-	s := p.delete(0, "--plan", "plan.json")
+	s := p.delete(2, "--plan", "plan.json")
 	if got := s.state(p.private); got != "skipped not-looked" || !p.holds(accountA, "private", p.private) {
 		t.Errorf("%q", got)
 	}
@@ -151,7 +151,7 @@ func TestUnreadableBeforeDeletion(t *testing.T) {
 			return nil
 		})
 	})
-	s := p.delete(0, "--plan", "plan.json")
+	s := p.delete(2, "--plan", "plan.json")
 	if s.state(p.private) != "skipped not-looked" || s.state(p.shared) != "skipped not-looked" || s.state(p.own) != "deleted" {
 		t.Errorf("%+v", s.Images)
 	}
