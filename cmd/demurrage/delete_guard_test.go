@@ -64,8 +64,8 @@ func TestSecondLookSeesUses(t *testing.T) {
 			}
 			p.save(0)
 			p.whenSweeping(func() { since(p) })
-			s := p.delete(2, "--plan", "plan.json")
-			if i := s.image(p.shared); s.state(p.shared) != "skipped not-looked" || !strings.HasPrefix(i.Detail, "in-use: ") {
+			s := p.delete(0, "--plan", "plan.json")
+			if i := s.image(p.shared); s.state(p.shared) != "skipped changed" || !strings.HasPrefix(i.Detail, "in-use: ") {
 				t.Errorf("%+v", i)
 			}
 			if !p.holds(accountA, "shared", p.shared) || s.state(p.private) != "deleted" {
