@@ -1,6 +1,7 @@
-// Package cost turns stored bytes into money at list price.
+// Package cost turns stored bytes into money: it measures what repositories store and what a plan really frees of it,
+// prices that, and splits what AWS has billed among them so that the parts add up to the bill.
 //
-// It is pure: it reads no price list and no bill, and knows no clock. It never guesses: bytes in a region whose
+// It is pure: it fetches no price list, bill or manifest, and knows no clock. It never guesses: bytes in a region whose
 // price is not known have no cost, which is not the same as a cost of zero.
 package cost
 
@@ -10,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"demurrage/internal/image"
 )
 
 // Money is an amount in millionths (1e-6) of a currency.
@@ -52,14 +55,34 @@ const GB = 1 << 30
 
 // Prices is a dated list of storage prices.
 type Prices struct {
-	Currency   string    // ISO 4217
-	AsOf       time.Time // when the list was read
-	Source     string
-	PerGBMonth map[string]Money // standard storage, by region
+	Currency   string            `json:"currency"`      // ISO 4217, of all amounts: that of the list (see CurrencyOf), or of In
+	AsOf       time.Time         `json:"as_of"`         // when the list was read
+	Source     string            `json:"source"`        // in words
+	PerGBMonth map[string]Money  `json:"per_gb_month"`  // standard storage, by region, in the list's currency
+	Archive    map[string][]Tier `json:"archive"`       // archive storage, by region, in the list's currency
+	Rate       Rate              `json:"rate,omitzero"` // of the list's currency in Currency; 0: they are the same
 }
 
-// List gives the list prices of ECR's standard storage that were read when this was built. Regions that are
-// missing were not read.
+// Tier is a price for what is stored beyond a number of bytes, up to where the next tier begins.
+type Tier struct {
+	From       int64 `json:"from"` // 0 of the first
+	PerGBMonth Money `json:"per_gb_month"`
+}
+
+// CurrencyOf gives the currency that a region's prices are listed and billed in. "" says that it is not known.
+//
+// https://docs.amazonaws.cn/en_us/aws/latest/userguide/billing-and-payment.html
+func CurrencyOf(region string) string {
+	switch image.PartitionOf(region).ID {
+	case "aws", "aws-us-gov":
+		return "USD"
+	case "aws-cn":
+		return "CNY"
+	}
+	return ""
+}
+
+// List gives ECR's list prices that were read when this was built. Regions that are missing were not read.
 func List() Prices {
 	return Prices{
 		Currency: "USD",
@@ -68,6 +91,9 @@ func List() Prices {
 		PerGBMonth: map[string]Money{
 			"ap-northeast-1": 100_000,
 			"us-east-1":      100_000,
+		},
+		Archive: map[string][]Tier{
+			"ap-northeast-1": {{0, 100_000}, {150 << 40, 70_000}},
 		},
 	}
 }
@@ -81,10 +107,44 @@ func (p Prices) Monthly(region string, bytes int64) (Money, bool) {
 		return 0, false
 	}
 	hi, lo := bits.Mul64(uint64(price), uint64(bytes))
+	return p.amount(hi, lo)
+}
+
+// MonthlyArchive is what so many bytes of archive storage cost a month in a region, rounded as Monthly does, once. AWS
+// counts the tiers by what the whole bill has in the region: whoever needs the parts allocates the result.
+func (p Prices) MonthlyArchive(region string, bytes int64) (Money, bool) {
+	tiers := p.Archive[region]
+	if len(tiers) == 0 || tiers[0].From != 0 || bytes < 0 {
+		return 0, false
+	}
+	var hi, lo uint64
+	for i, t := range tiers {
+		end := bytes
+		if i+1 < len(tiers) {
+			if tiers[i+1].From <= t.From {
+				return 0, false
+			}
+			end = min(end, tiers[i+1].From)
+		}
+		if t.PerGBMonth < 0 {
+			return 0, false
+		}
+		h, l := bits.Mul64(uint64(t.PerGBMonth), uint64(max(end-t.From, 0)))
+		var carry uint64
+		lo, carry = bits.Add64(lo, l, 0)
+		hi += h + carry // the tiers' bytes add up to 63 bits, so that the sum has no more than 126
+	}
+	return p.amount(hi, lo)
+}
+
+// amount is so many millionths x bytes in GB, rounded half up, in the currency of the amounts. What Money cannot hold
+// is as much as it can.
+func (p Prices) amount(hi, lo uint64) (Money, bool) {
 	lo, carry := bits.Add64(lo, GB/2, 0)
 	hi += carry
-	if hi >= GB/2 { // more than 2^63-1 after the division
-		return math.MaxInt64, true
+	m := Money(math.MaxInt64)
+	if hi < GB/2 { // at most 2^63-1 after the division
+		m = Money(hi<<34 | lo>>30)
 	}
-	return Money(hi<<34 | lo>>30), true
+	return m.Convert(p.Rate), true
 }
