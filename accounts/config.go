@@ -22,6 +22,8 @@ type Config struct {
 	Concurrency  int       // targets in flight at once, at least 1
 	Store        string    // a directory, or s3://bucket/prefix
 	Safety       Safety
+	Billing      Billing
+	Report       Report
 	SHA256       string // of the file's bytes, in hex
 
 	MaxUseAge        time.Duration // of an imported list of uses: an older one is a gap
@@ -57,6 +59,28 @@ type Safety struct {
 	MaxDeleteImages  int           // 0: no limit
 	MaxDeleteBytes   int64         // 0: no limit
 	MaxFailures      int           // failed calls in a row after which the rest of an account is left alone, at least 1
+}
+
+// Billing is where prices and bills come from.
+type Billing struct {
+	CostExplorer bool   // ask it for the bill
+	Role         string // ARN of the role to ask the payer with; "": the hub's own identity
+	Metric       string // of Cost Explorer
+	PriceList    bool   // ask AWS for prices
+	// Prices are the company's own, in millionths of the price list's currency for a GB (2^30 bytes) and month, by region.
+	Prices map[string]int64
+}
+
+// Report is how the cost report is to look.
+type Report struct {
+	Layers         string // exact, estimate or off; "auto": exact where our reading leaves no pull times, otherwise estimate
+	Currency       string // that amounts are shown in, ISO 4217; "": the price list's
+	ExchangeRate   int64  // millionths of Currency for one of the price list's currency
+	RateDate       time.Time
+	RateSource     string
+	FiscalStart    time.Month
+	OwnerTags      []string // keys of resource tags, the first that is there counts
+	CostCenterTags []string
 }
 
 // ExternalCommand is a program that prints a list of uses.

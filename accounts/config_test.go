@@ -156,9 +156,14 @@ func TestDefaults(t *testing.T) {
 		Concurrency: 32,
 		Store:       "demurrage-data",
 		Safety:      Safety{MaxPlanAge: 7 * day, MaxDeletePercent: 100, MaxFailures: 5},
-		MaxUseAge:   7 * day,
-		SHA256:      "acf5ffd4aa4f03ebd3ba9b9ef4e5f4dbbdf5d83b4ee5a4e4a1a1e02ba5a2b1b7",
-		rules:       planner.Rules{MinAge: 24 * time.Hour},
+		Billing:     Billing{CostExplorer: true, PriceList: true, Metric: "UnblendedCost", Prices: map[string]int64{}},
+		Report: Report{
+			Layers: "auto", ExchangeRate: 1_000_000, FiscalStart: time.January, OwnerTags: []string{"owner", "Owner"},
+			CostCenterTags: []string{"cost-center", "CostCenter", "cost_center"},
+		},
+		MaxUseAge: 7 * day,
+		SHA256:    "acf5ffd4aa4f03ebd3ba9b9ef4e5f4dbbdf5d83b4ee5a4e4a1a1e02ba5a2b1b7",
+		rules:     planner.Rules{MinAge: 24 * time.Hour},
 	}
 	want.SHA256 = c.SHA256
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(Config{}, Role{}, generations{}, image.Pattern{})); diff != "" {
@@ -397,4 +402,23 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%+v", c)
 		}
 	})
+}
+
+func TestFinance(t *testing.T) {
+	data, err := os.ReadFile("testdata/finance.ok.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := parse(t, string(data))
+	want := Billing{Role: "arn:aws:iam::999999999999:role/Payer", Metric: "NetUnblendedCost", Prices: map[string]int64{"us-east-1": 90_000, "ap-northeast-1": 87_500}}
+	if diff := cmp.Diff(want, c.Billing); diff != "" {
+		t.Error(diff)
+	}
+	report := Report{
+		Layers: "exact", Currency: "EUR", ExchangeRate: 925_000, RateDate: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), RateSource: "treasury",
+		FiscalStart: time.April, OwnerTags: []string{"team"}, CostCenterTags: []string{"kst"},
+	}
+	if diff := cmp.Diff(report, c.Report); diff != "" {
+		t.Error(diff)
+	}
 }

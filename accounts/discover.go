@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	"github.com/aws/aws-sdk-go-v2/service/organizations/types"
+	"golang.org/x/time/rate"
 
 	"demurrage/internal/image"
 )
@@ -117,6 +118,40 @@ func (c *Config) Roster(ctx context.Context, org Organizations) (*Roster, error)
 func AskOrganization(ctx context.Context, org organizations.ListAccountsAPIClient) (image.Organization, error) {
 	listed, err := listAccounts(ctx, org)
 	return organization(listed), err
+}
+
+// TagsOf asks the organization for the tags of accounts, where the configuration does not say both whose an account is and
+// who pays for it, and adds them; those that the entry has count before. An error ends the asking, since the next call would
+// hardly fare better: accounts that were not asked for keep the tags that they have.
+//
+// It takes a call for each account, so that their pace leaves some of the organization's quota to others.
+//
+// https://docs.aws.amazon.com/organizations/latest/APIReference/API_ListTagsForResource.html
+func TagsOf(ctx context.Context, org organizations.ListTagsForResourceAPIClient, list []Account) error {
+	pace := rate.NewLimiter(20, 20)
+	for i := range list {
+		a := &list[i]
+		if a.State == "" || a.Owner != "" && a.CostCenter != "" { // not of the organization, or all is said
+			continue
+		}
+		tags := map[string]string{}
+		pages := organizations.NewListTagsForResourcePaginator(org, &organizations.ListTagsForResourceInput{ResourceId: &a.ID})
+		for pages.HasMorePages() {
+			if err := pace.Wait(ctx); err != nil {
+				return err
+			}
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return fmt.Errorf("list the tags of account %s: %w", a.ID, err)
+			}
+			for _, t := range page.Tags {
+				tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+			}
+		}
+		maps.Copy(tags, a.Tags)
+		a.Tags = tags
+	}
+	return nil
 }
 
 func organization(listed map[string]types.Account) image.Organization {

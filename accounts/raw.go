@@ -16,6 +16,8 @@ type rawConfig struct {
 	Repositories     []rawRepository      `toml:"repositories"`
 	Store            rawStore             `toml:"store"`
 	Safety           rawSafety            `toml:"safety"`
+	Billing          rawBilling           `toml:"billing"`
+	Report           rawReport            `toml:"report"`
 }
 
 // rawID is an account id, or a pattern of account ids: a type of its own for the sake of ids written as numbers.
@@ -103,4 +105,23 @@ type rawSafety struct {
 	MaxDeleteImages  int64  `toml:"max_delete_images"`
 	MaxDeleteBytes   any    `toml:"max_delete_bytes"` // a number or a string
 	MaxFailures      int64  `toml:"max_failures"`
+}
+
+type rawBilling struct {
+	CostExplorer bool              `toml:"cost_explorer"`
+	Role         string            `toml:"role"`
+	Metric       string            `toml:"metric"`
+	PriceList    bool              `toml:"price_list"`
+	Prices       map[string]string `toml:"prices"`
+}
+
+type rawReport struct {
+	Layers             string   `toml:"layers"`
+	Currency           string   `toml:"currency"`
+	ExchangeRate       string   `toml:"exchange_rate"`
+	ExchangeRateDate   any      `toml:"exchange_rate_date"` // a string or a TOML date
+	ExchangeRateSource string   `toml:"exchange_rate_source"`
+	FiscalYearStart    int64    `toml:"fiscal_year_start"`
+	OwnerTags          []string `toml:"owner_tags"`
+	CostCenterTags     []string `toml:"cost_center_tags"`
 }

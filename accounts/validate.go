@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"github.com/pelletier/go-toml/v2"
 
 	"demurrage/internal/image"
 	"demurrage/planner"
@@ -47,6 +46,8 @@ func (d *document) config(raw *rawConfig) *Config {
 		scanRegions:      d.regions("scan.regions", raw.Scan.Regions),
 		Store:            d.store("store.url", raw.Store.URL),
 		Safety:           d.safety(&raw.Safety),
+		Billing:          d.billing(&raw.Billing),
+		Report:           d.report(&raw.Report),
 		MaxUseAge:        defaultMaxUseAge,
 		ExternalCommands: d.externalCommands(raw.ExternalCommands),
 	}
@@ -213,20 +214,11 @@ func (d *document) attestation(path string, raw *rawAttestation) planner.Attesta
 	if a.Reason == "" {
 		d.rejectf(path+".reason", "is missing: say why nothing there uses images")
 	}
-	switch expires := raw.Expires.(type) {
-	case nil:
+	if raw.Expires == nil {
 		d.rejectf(path+".expires", `is missing: give the day from which this counts no more, as in "2027-03-31"`)
-	case string:
-		t, err := time.Parse(time.DateOnly, expires)
-		if err != nil {
-			d.rejectf(path+".expires", `%q is not a day (use YYYY-MM-DD)`, clip(expires))
-		}
-		a.Expires = t
-	case toml.LocalDate:
-		a.Expires = expires.AsTime(time.UTC)
-	default:
-		d.rejectf(path+".expires", `must be a day, as in "2027-03-31", not %s`, describe(expires))
+		return a
 	}
+	a.Expires = d.day(path+".expires", raw.Expires)
 	return a
 }
 
