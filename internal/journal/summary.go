@@ -42,7 +42,10 @@ type CodeCount struct {
 type AccountCount struct {
 	Account string
 	Counts
-	Freed map[string]int64 // bytes deleted, by region, to price them
+	Freed map[string]int64 // bytes deleted, by region, to price them: the sizes of images, so that what they shared counts more than once
+	// Released are the bytes that are not stored any more, by region: what nothing that stayed refers to, and the sizes of
+	// images where that is not known. nil: it was not measured. Journals do not tell; whoever sums one up may.
+	Released map[string]int64 `json:",omitempty"`
 }
 
 // Summary adds up.

@@ -13,7 +13,8 @@ import (
 // ecrState is Amazon ECR of one account in one region: its private registry.
 type ecrState struct {
 	repositories map[string]*ecrRepository
-	names        []string // of repositories, sorted
+	names        []string         // of repositories, sorted
+	former       []*ecrRepository // deleted ones, for the bill
 
 	policy      *ecrPolicy // of the registry
 	exclusions  []ecrExclusion

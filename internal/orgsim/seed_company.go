@@ -51,7 +51,7 @@ func Demo() *Description {
 		},
 		Accounts: []DemoAccount{
 			{ID: ManagementAccount, Name: "management", Owner: "cloud-office", CostCenter: "CC-1000"},
-			{ID: demoHub, Name: "security-hub", Unit: "Security", Owner: "security", CostCenter: "CC-1100"},
+			{ID: demoHub, Name: "security-hub", Unit: "Security", Owner: "security", CostCenter: "CC-1100", Pulls: true},
 			{ID: demoLogs, Name: "log-archive", Unit: "Security", Owner: "security", CostCenter: "CC-1100"},
 			{ID: demoPlatform, Name: "platform", Unit: "Infrastructure", Owner: "platform", CostCenter: "CC-1200"},
 			{ID: demoCI, Name: "ci", Unit: "Infrastructure", Owner: "platform", CostCenter: "CC-1210"},
@@ -64,7 +64,7 @@ func Demo() *Description {
 			{ID: demoWarehouse, Name: "warehouse-prod", Unit: "Workloads/Prod", Owner: "warehouse", CostCenter: "CC-3300"},
 			{ID: demoWarehouseStage, Name: "warehouse-staging", Unit: "Workloads/Staging", Owner: "warehouse", CostCenter: "CC-3300"},
 			{ID: demoData, Name: "data-ml", Unit: "Workloads/Prod", Owner: "data-science", CostCenter: "CC-4000"},
-			{ID: demoSandbox, Name: "sandbox", Unit: "Sandbox", Owner: "cloud-office", CostCenter: "CC-1000"},
+			{ID: demoSandbox, Name: "sandbox", Unit: "Sandbox", Owner: "cloud-office", CostCenter: "CC-1000", Pulls: true},
 			// Incident: an acquired company whose role asks for an external id of its own, so that it cannot be read.
 			{ID: demoFeeder, Name: "baltic-feeder", Unit: "Workloads/Prod", Owner: "baltic-feeder", CostCenter: "CC-6000", Refuses: true},
 			// Closed: nobody can enter it. An attestation of demo.toml stands in for it.

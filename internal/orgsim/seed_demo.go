@@ -51,6 +51,7 @@ type DemoAccount struct {
 	ID, Name, Unit    string
 	Owner, CostCenter string
 	Refuses           bool // its role trusts another external id
+	Pulls             bool // its role is not registered as a pull-time exclusion: reading a manifest is a pull
 	Closed            bool
 }
 

@@ -131,13 +131,36 @@ func (m *demoSeeder) organize() error {
 		if err := m.seedRole(a.ID, "DemurrageRead", m.d.Hub, externalID, seedReads, nil); err != nil {
 			return err
 		}
+		if err := m.exclude(a); err != nil {
+			return err
+		}
 		if err := m.seedRole(a.ID, "DemurrageSweep", m.d.Hub, externalID, seedSweeps, seedDenied); err != nil {
 			return err
 		}
 	}
+	// The management account pays, and lets the hub see what.
+	if err := m.seedRole(ManagementAccount, "DemurrageBilling", m.d.Hub, m.d.ExternalID, []string{"ce:GetCostAndUsage"}, nil); err != nil {
+		return err
+	}
 	return m.do(ManagementAccount, "us-east-1", "organizations", "RegisterDelegatedAdministrator", &organizations.RegisterDelegatedAdministratorInput{
 		AccountId: &m.d.Hub, ServicePrincipal: aws.String("account.amazonaws.com"),
 	})
+}
+
+// exclude registers the read role as a pull-time exclusion in every region, so that a scan may read every manifest.
+func (m *demoSeeder) exclude(a DemoAccount) error {
+	if a.Pulls {
+		return nil
+	}
+	for _, region := range DemoRegions {
+		err := m.do(a.ID, region, "ecr", "RegisterPullTimeUpdateExclusion", &ecr.RegisterPullTimeUpdateExclusionInput{
+			PrincipalArn: aws.String("arn:aws:iam::" + a.ID + ":role/DemurrageRead"),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // The permissions of the member roles: every read of every source, and what a sweep needs.

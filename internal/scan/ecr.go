@@ -32,6 +32,7 @@ var ecrOps = map[string]bucket{
 
 	"DescribeRegistry":             ecrRest,
 	"ListPullTimeUpdateExclusions": ecrRest,
+	"GetAccountSetting":            ecrRest,
 	"BatchGetImage":                ecrGet,
 }
 
@@ -44,6 +45,7 @@ type repositoryAPI interface {
 	GetRepositoryPolicy(context.Context, *ecr.GetRepositoryPolicyInput, ...func(*ecr.Options)) (*ecr.GetRepositoryPolicyOutput, error)
 	DescribeRegistry(context.Context, *ecr.DescribeRegistryInput, ...func(*ecr.Options)) (*ecr.DescribeRegistryOutput, error)
 	ListPullTimeUpdateExclusions(context.Context, *ecr.ListPullTimeUpdateExclusionsInput, ...func(*ecr.Options)) (*ecr.ListPullTimeUpdateExclusionsOutput, error)
+	GetAccountSetting(context.Context, *ecr.GetAccountSettingInput, ...func(*ecr.Options)) (*ecr.GetAccountSettingOutput, error)
 	ListTagsForResource(context.Context, *ecr.ListTagsForResourceInput, ...func(*ecr.Options)) (*ecr.ListTagsForResourceOutput, error)
 }
 
@@ -58,6 +60,7 @@ type ecrScan struct {
 	repositories repositoryAPI
 	images       imageAPI
 	manifests    *manifests
+	layers       *layers // nil: what images are stored as is not asked for
 	names        interner
 }
 
@@ -66,13 +69,15 @@ func scanECR(ctx context.Context, w *work) {
 	s := &ecrScan{work: w, repositories: client, images: client, manifests: loadManifests(ctx, w)}
 	// Our own reading of a manifest passes for a pull unless it is remembered, whatever happens meanwhile.
 	defer s.manifests.save(ctx, w)
+	defer func() { s.layers.save(ctx, w) }()
 	s.scan(ctx)
 }
 
 func (s *ecrScan) scan(ctx context.Context) {
 	shared, sharedErr := s.registryPolicy(ctx)
 	s.replication(ctx)
-	s.blindPulls(ctx)
+	excluded := s.blindPulls(ctx)
+	s.prepareLayers(ctx, excluded)
 	var repositories []image.Inventory
 	seen := make(map[string]bool) // a repository made between two pages shifts the second
 	complete := true
@@ -111,7 +116,9 @@ func (s *ecrScan) scan(ctx context.Context) {
 		defer s.mu.Unlock()
 		s.inventories = append(s.inventories, inv)
 	})
-	if complete && ctx.Err() == nil && s.opts.Repositories == nil {
+	complete = complete && ctx.Err() == nil && s.opts.Repositories == nil
+	s.storeContents(ctx, excluded, complete)
+	if complete {
 		s.manifests.forgetOthers(repositories, s.inventories)
 	}
 }
@@ -169,10 +176,11 @@ func (s *ecrScan) replication(ctx context.Context) {
 	}
 }
 
-// blindPulls tells whose pulls, but ours, leave no pull time: pull times do not protect what only they pull.
+// blindPulls tells whose pulls, but ours, leave no pull time: pull times do not protect what only they pull. It reports
+// whether ours leave none.
 //
 // https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-time-update-exclusions.html
-func (s *ecrScan) blindPulls(ctx context.Context) {
+func (s *ecrScan) blindPulls(ctx context.Context) (excluded bool) {
 	own := ""
 	if s.opts.OwnPrincipal != nil {
 		own = s.opts.OwnPrincipal(s.Account)
@@ -183,7 +191,9 @@ func (s *ecrScan) blindPulls(ctx context.Context) {
 			return nil, err
 		}
 		for _, principal := range out.PullTimeUpdateExclusions {
-			if principal != own {
+			if principal == own {
+				excluded = true
+			} else {
 				s.note(principal, "its pulls leave no pull time: pull times are blind to it, and keep_pulled_within does not keep what only it pulls")
 			}
 		}
@@ -192,6 +202,7 @@ func (s *ecrScan) blindPulls(ctx context.Context) {
 	if err != nil {
 		s.fail("ListPullTimeUpdateExclusions", "", err)
 	}
+	return excluded
 }
 
 // actionsOf lists the actions that the statements of a policy name. A statement that does not name any, or that

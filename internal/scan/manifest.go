@@ -49,8 +49,9 @@ type ownPull struct {
 
 // made reports whether a recorded pull is this one. The window is narrow, since a pull that is somebody's must not
 // pass for ours. (ECR may leave a pull unrecorded for a day after ours. Whoever pulls an index pulls one of its
-// children too, of which a scan never reads the manifest, so that pull shows there. Manifests does read it, of what is
-// about to be deleted: a pull of what then stays after all may go unseen for that day.)
+// children too, of which a scan does not read the manifest where that would move its pull time, so that pull shows there.
+// Manifests does read it, of what is about to be deleted, and so does a scan that was told to by LayersExact, once, and
+// says so: a pull of what then stays after all may go unseen for that day.)
 func (p ownPull) made(recorded time.Time) bool {
 	by := func(at time.Time) bool {
 		return !at.IsZero() && !recorded.Before(at.Add(-2*time.Second)) && !recorded.After(at.Add(time.Minute))
@@ -227,6 +228,7 @@ func (s *ecrScan) readAnswer(repository string, batch []*image.Image, out *ecr.B
 			}
 			img.Children = children
 			s.manifests.learn(img)
+			s.layers.learn(s.work, img.Digest, aws.ToString(answer.ImageManifest))
 		default:
 			err := errNotAnswered
 			if why != "" {

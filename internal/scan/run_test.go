@@ -100,7 +100,7 @@ func TestCallsAreCounted(t *testing.T) {
 	for _, op := range emptyLists {
 		want[op]++
 	}
-	for _, op := range []string{"ecr:DescribeRegistry", "ecr:ListPullTimeUpdateExclusions", "inspector2:BatchGetAccountStatus"} {
+	for _, op := range []string{"ecr:DescribeRegistry", "ecr:ListPullTimeUpdateExclusions", "ecr:GetAccountSetting", "inspector2:BatchGetAccountStatus"} {
 		want[op] = 1
 	}
 	before := w.calls(nil)

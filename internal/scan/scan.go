@@ -55,6 +55,10 @@ type Options struct {
 	// that leave no pull time are worth a warning, and so are ours that do.
 	OwnPrincipal func(account string) string
 
+	// Layers says how what images are stored as is found out; "" decides for each registry: LayersExact where OwnPrincipal
+	// is registered as a pull-time exclusion, LayersEstimate elsewhere. With Repositories it is not.
+	Layers Layers
+
 	// Cache remembers what is immutable from run to run; nil: nothing is remembered.
 	Cache Cache
 
@@ -74,6 +78,9 @@ type Snapshot struct {
 	Uses        []image.Use       // sorted by image.CompareUses, each once
 	Coverage    []image.Coverage  // sorted by source
 	Inventories []image.Inventory // sorted by repository name
+	Contents    []image.Contents  // of every inventory, sorted by repository name; nil where LayersMode is LayersOff or ""
+	LayersMode  Layers            // how Contents came about; "" where no registry was looked at
+	Mounted     bool              // the repositories share blobs, or nobody knows whether they do; false without Contents
 	Mirrors     []image.Mirror    // pull-through caches of the target whose upstream is a registry of ECR; sorted
 	Trusts      []string          // of a home: the trust policies of the account's roles that admit others, each once; sorted
 	Notes       []image.Note      // sorted, each once

@@ -69,7 +69,10 @@ func scanTarget(ctx context.Context, o *Options, t Target, texts *configTexts) *
 		snap.Trusts = append(snap.Trusts, w.trusts...)
 		snap.Notes = append(snap.Notes, w.notes...)
 		snap.Coverage = append(snap.Coverage, w.coverage())
-		w.found, w.inventories = nil, nil
+		if w.layersMode != "" {
+			snap.Contents, snap.LayersMode, snap.Mounted = w.contents, w.layersMode, w.mounted
+		}
+		w.found, w.inventories, w.contents = nil, nil, nil
 	}
 	slices.SortFunc(snap.Mirrors, image.CompareMirrors)
 	slices.Sort(snap.Trusts)

@@ -33,6 +33,9 @@ type work struct {
 	trusts      []string
 	notes       []image.Note
 	inventories []image.Inventory
+	contents    []image.Contents
+	layersMode  Layers
+	mounted     bool
 	errs        []*ScanError
 	parsed      map[string]parsedRef // by text: many resources use the same image
 }

@@ -30,6 +30,8 @@ type Usage struct {
 	Mirrors   []image.Mirror
 	Trusts    []string // as in scan.Snapshot
 	Notes     []image.Note
+	Layers    scan.Layers // as scan.Snapshot.LayersMode
+	Mounted   bool        // as in scan.Snapshot
 }
 
 // usageFile is Usage as it is stored.
@@ -43,6 +45,8 @@ type usageFile struct {
 	Mirrors   []image.Mirror `json:"mirrors,omitempty"`
 	Trusts    []string       `json:"trusts,omitempty"`
 	Notes     []image.Note   `json:"notes,omitempty"`
+	Layers    scan.Layers    `json:"layers,omitempty"`
+	Mounted   bool           `json:"mounted,omitempty"`
 }
 
 // coverageFile stores what the output of a plan leaves out.
@@ -66,6 +70,7 @@ func targetKey(id string, t image.Registry) (string, error) {
 const (
 	usageName     = "usage.json.zst"
 	inventoryName = "inventory.jsonl.zst"
+	layersName    = "layers.jsonl.zst"
 )
 
 // SaveSnapshot stores a target of a run. The target counts as done only when all of it is stored.
@@ -75,8 +80,13 @@ func (s *Store) SaveSnapshot(ctx context.Context, id string, snap *scan.Snapshot
 		return err
 	}
 	if slices.ContainsFunc(snap.Coverage, func(c image.Coverage) bool { return c.Source == image.SourceECR }) {
-		err := s.writeZstd(ctx, key+inventoryName, func(w io.Writer) error { return encodeInventories(w, snap.Inventories) })
+		err := s.writeZstd(ctx, key+inventoryName, func(w io.Writer) error { return encodeLines(w, snap.Inventories) })
 		if err != nil {
+			return err
+		}
+	}
+	if len(snap.Contents) > 0 {
+		if err := s.writeZstd(ctx, key+layersName, func(w io.Writer) error { return encodeLines(w, snap.Contents) }); err != nil {
 			return err
 		}
 	}
@@ -84,6 +94,7 @@ func (s *Store) SaveSnapshot(ctx context.Context, id string, snap *scan.Snapshot
 		Schema: usageSchema, Account: snap.Account, Region: snap.Region,
 		ScannedAt: snap.ScannedAt.UTC(), Coverage: []coverageFile{}, Uses: snap.Uses,
 		Mirrors: snap.Mirrors, Trusts: snap.Trusts, Notes: snap.Notes,
+		Layers: snap.LayersMode, Mounted: snap.Mounted,
 	}
 	for _, c := range snap.Coverage {
 		u.Coverage = append(u.Coverage, coverageFile{c, c.Unread})
@@ -91,10 +102,10 @@ func (s *Store) SaveSnapshot(ctx context.Context, id string, snap *scan.Snapshot
 	return s.writeZstd(ctx, key+usageName, func(w io.Writer) error { return json.NewEncoder(w).Encode(&u) })
 }
 
-func encodeInventories(w io.Writer, inventories []image.Inventory) error {
+func encodeLines[T any](w io.Writer, lines []T) error {
 	enc := json.NewEncoder(w)
-	for i := range inventories {
-		if err := enc.Encode(&inventories[i]); err != nil {
+	for i := range lines {
+		if err := enc.Encode(&lines[i]); err != nil {
 			return err
 		}
 	}
@@ -116,7 +127,10 @@ func (s *Store) LoadUsage(ctx context.Context, id string, t image.Registry) (*Us
 	if f.Schema != usageSchema || f.Account != t.Account || f.Region != t.Region {
 		return nil, fmt.Errorf("read %s: it is %q of %s in %s", key, f.Schema, f.Account, f.Region)
 	}
-	u := &Usage{Account: f.Account, Region: f.Region, ScannedAt: f.ScannedAt, Uses: f.Uses, Mirrors: f.Mirrors, Trusts: f.Trusts, Notes: f.Notes}
+	u := &Usage{
+		Account: f.Account, Region: f.Region, ScannedAt: f.ScannedAt, Uses: f.Uses, Mirrors: f.Mirrors, Trusts: f.Trusts, Notes: f.Notes,
+		Layers: f.Layers, Mounted: f.Mounted,
+	}
 	for _, c := range f.Coverage {
 		c.Coverage.Unread = c.Unread
 		u.Coverage = append(u.Coverage, c.Coverage)
@@ -191,33 +205,46 @@ func (s *Store) registries(ctx context.Context, id string) ([]image.Registry, er
 // Inventory gives the repositories of one target by name. After an error it ends; what came before is then not all
 // there is.
 func (s *Store) Inventory(ctx context.Context, id string, t image.Registry) iter.Seq2[image.Inventory, error] {
-	return func(yield func(image.Inventory, error) bool) {
+	return lines(ctx, s, id, t, inventoryName, func(inv *image.Inventory) image.Repository { return inv.Repository })
+}
+
+// Contents gives what the images of one target's repositories are stored as, by the repository's name. The error of a
+// target of which nothing was stored, since its layers were not looked at or it has no repositories, satisfies
+// IsNotExist. After an error it ends.
+func (s *Store) Contents(ctx context.Context, id string, t image.Registry) iter.Seq2[image.Contents, error] {
+	return lines(ctx, s, id, t, layersName, func(c *image.Contents) image.Repository { return c.Repository })
+}
+
+// lines gives what an object of a target has for each of its repositories.
+func lines[T any](ctx context.Context, s *Store, id string, t image.Registry, name string, repository func(*T) image.Repository) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		key, err := targetKey(id, t)
 		if err != nil {
-			yield(image.Inventory{}, err)
+			yield(*new(T), err)
 			return
 		}
-		err = s.readZstd(ctx, key+inventoryName, func(r io.Reader) error {
+		err = s.readZstd(ctx, key+name, func(r io.Reader) error {
 			dec := json.NewDecoder(bufio.NewReader(r))
 			last := ""
 			for {
-				var inv image.Inventory
-				if err := dec.Decode(&inv); errors.Is(err, io.EOF) {
+				var line T
+				if err := dec.Decode(&line); errors.Is(err, io.EOF) {
 					return nil
 				} else if err != nil {
 					return err
 				}
-				if inv.Repository.Registry != t || inv.Repository.Name <= last {
-					return fmt.Errorf("repository %s is out of place", inv.Repository)
+				of := repository(&line)
+				if of.Registry != t || of.Name <= last {
+					return fmt.Errorf("repository %s is out of place", of)
 				}
-				last = inv.Repository.Name
-				if !yield(inv, nil) {
+				last = of.Name
+				if !yield(line, nil) {
 					return errStopped
 				}
 			}
 		})
 		if err != nil && !errors.Is(err, errStopped) {
-			yield(image.Inventory{}, err)
+			yield(*new(T), err)
 		}
 	}
 }

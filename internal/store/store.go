@@ -5,6 +5,7 @@
 //
 //	runs/RUN/run.json                                    what the run is (Run)
 //	runs/RUN/targets/ACCOUNT/REGION/inventory.jsonl.zst  a repository a line (planned targets)
+//	runs/RUN/targets/ACCOUNT/REGION/layers.jsonl.zst     what the images of a repository are stored as, a repository a line
 //	runs/RUN/targets/ACCOUNT/REGION/usage.json.zst       uses and coverage; written last: the target is done
 //	runs/RUN/imports.json.zst                            uses from elsewhere, as the run saw them; written first
 //	uses/NAME.json                                       an imported list of uses

@@ -96,7 +96,12 @@ func snapshot(account, region string, repositories int) *scan.Snapshot {
 			Ref: image.Ref{Repository: inv.Repository, Tag: "v1", Digest: digestOf(3)}, Source: "ecs-task",
 			Account: account, Region: region, Resource: "arn", Detail: "why", Live: true,
 		})
+		snap.Contents = append(snap.Contents, image.Contents{
+			Repository: inv.Repository, Blobs: []image.Blob{{Digest: digestOf(100 + i), Bytes: 7}, {Digest: digestOf(200), Bytes: 8}},
+			Images: []image.Content{{Digest: digestOf(1), Manifest: 9, Blobs: []int32{0, 1}}, {Digest: digestOf(2), Manifest: 10}},
+		})
 	}
+	snap.LayersMode, snap.Mounted = scan.LayersEstimate, true
 	snap.Coverage = []image.Coverage{
 		{Account: account, Region: region, Source: "ecr", Status: image.CoverageOK},
 		{Account: account, Region: region, Source: "ecs", Status: image.CoverageFailed, Error: "denied", Unread: true},
@@ -207,7 +212,7 @@ func TestSnapshots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(&Usage{Account: accountA, Region: tokyo, ScannedAt: want.ScannedAt, Uses: want.Uses, Coverage: want.Coverage}, u); diff != "" {
+		if diff := cmp.Diff(&Usage{Account: accountA, Region: tokyo, ScannedAt: want.ScannedAt, Uses: want.Uses, Coverage: want.Coverage, Layers: scan.LayersEstimate, Mounted: true}, u); diff != "" {
 			t.Errorf("LoadUsage (-want +got):\n%s", diff)
 		}
 		if _, err := s.LoadUsage(ctx, r.ID, place(targets[4])); !IsNotExist(err) {
@@ -229,6 +234,32 @@ func TestSnapshots(t *testing.T) {
 				t.Error(err)
 			}
 			break // stopping early is no error
+		}
+		contents := func(target scan.Target) (got []image.Contents, err error) {
+			for c, err := range s.Contents(ctx, r.ID, place(target)) {
+				if err != nil {
+					return got, err
+				}
+				got = append(got, c)
+			}
+			return got, nil
+		}
+		if got, err := contents(targets[2]); err != nil || !cmp.Equal(want.Contents, got) {
+			t.Errorf("Contents: %v, %v", got, err)
+		}
+		for _, target := range []scan.Target{targets[0], targets[4]} { // one without repositories, and one that was not scanned
+			if got, err := contents(target); !IsNotExist(err) || got != nil {
+				t.Errorf("Contents where there are none: %v, %v", got, err)
+			}
+		}
+		for _, err := range s.Contents(ctx, r.ID, place(targets[2])) {
+			if err != nil {
+				t.Error(err)
+			}
+			break
+		}
+		if _, err := contents(scan.Target{Account: "none", Region: tokyo}); err == nil || IsNotExist(err) {
+			t.Errorf("Contents of no account: %v", err)
 		}
 	})
 }
@@ -334,6 +365,14 @@ func TestDamage(t *testing.T) {
 						n++
 					}
 					return fmt.Errorf("%d repositories and no error", n)
+				},
+				base + "targets/" + accountA + "/" + tokyo + "/" + layersName: func() error {
+					for _, err := range s.Contents(ctx, r.ID, image.Registry{Account: accountA, Region: tokyo}) {
+						if err != nil {
+							return err
+						}
+					}
+					return errors.New("Contents gives no error")
 				},
 				base + "targets/" + accountA + "/" + tokyo + "/" + usageName: func() error {
 					_, err := s.LoadUsage(ctx, r.ID, image.Registry{Account: accountA, Region: tokyo})
