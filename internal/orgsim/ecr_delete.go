@@ -14,7 +14,7 @@ import (
 //
 // https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchDeleteImage.html and, for the last tag of a
 // child, https://github.com/aws/containers-roadmap/issues/1567
-func batchDeleteImage(_ *Call, r *ecrRepository, in *ecr.BatchDeleteImageInput) (*ecr.BatchDeleteImageOutput, error) {
+func batchDeleteImage(c *Call, r *ecrRepository, in *ecr.BatchDeleteImageInput) (*ecr.BatchDeleteImageOutput, error) {
 	if err := checkImageIDs(in.ImageIds); err != nil {
 		return nil, err
 	}
@@ -45,6 +45,7 @@ func batchDeleteImage(_ *Call, r *ecrRepository, in *ecr.BatchDeleteImageInput) 
 			continue
 		}
 		r.delete(im)
+		r.forget(im, c.Now)
 		deleted = append(deleted, im)
 		out.ImageIds = append(out.ImageIds, gone...)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unique"
 
@@ -108,8 +109,10 @@ type ecrImages struct {
 	ordered   []*ecrImage
 	byDigest  map[imageDigest]*ecrImage
 	byTag     map[string]*ecrImage
-	holders   map[imageDigest][]*ecrImage // child: the indexes that hold it
-	referrers map[imageDigest][]*ecrImage // subject, which need not exist: its artifacts
+	holders   map[imageDigest][]*ecrImage  // child: the indexes that hold it
+	referrers map[imageDigest][]*ecrImage  // subject, which need not exist: its artifacts
+	gone      []ecrGone                    // deleted ones, for the bill
+	steps     atomic.Pointer[[]storedStep] // history, once it was asked for; nil: images changed since
 }
 
 func compareImages(a, b *ecrImage) int {
@@ -137,6 +140,7 @@ func (s *ecrImages) index(im *ecrImage) {
 		s.referrers = make(map[imageDigest][]*ecrImage)
 	}
 	s.byDigest[im.digest] = im
+	s.steps.Store(nil)
 	for _, child := range im.children() {
 		s.holders[child] = append(s.holders[child], im)
 	}
@@ -151,6 +155,7 @@ func (s *ecrImages) delete(im *ecrImage) {
 		delete(s.byTag, tag)
 	}
 	delete(s.byDigest, im.digest)
+	s.steps.Store(nil)
 	i := s.position(im.pushed, im.digest)
 	s.ordered = slices.Delete(s.ordered, i, i+1)
 	if subject := im.subject(); subject != nil {

@@ -172,7 +172,7 @@ func deleteRepository(c *Call, r *ecrRepository, in *ecr.DeleteRepositoryInput) 
 	if len(r.ordered) > 0 && !in.Force {
 		return nil, errorf("RepositoryNotEmptyException", "The repository with name '%s' in registry with id '%s' cannot be deleted because it still contains images", r.name, r.account)
 	}
-	c.Server.regionOf(r.account, r.region).ecr.remove(r.name)
+	c.Server.regionOf(r.account, r.region).ecr.bury(r, c.Now)
 	return &ecr.DeleteRepositoryOutput{Repository: new(r.describe())}, nil
 }
 

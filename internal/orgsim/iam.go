@@ -57,9 +57,9 @@ func (p *managedPolicy) arn(partition, account string) string {
 var awsManagedPolicies = map[string]*policyDoc{
 	"AdministratorAccess": mustParsePolicy(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`),
 	"ReadOnlyAccess": mustParsePolicy(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Resource":"*","Action":[
-		"account:Get*","account:ListRegions","ec2:Describe*","ecr:BatchCheck*","ecr:BatchGet*","ecr:Describe*","ecr:Get*","ecr:List*",
+		"account:Get*","account:ListRegions","ce:Get*","ec2:Describe*","ecr:BatchCheck*","ecr:BatchGet*","ecr:Describe*","ecr:Get*","ecr:List*",
 		"ecs:Describe*","ecs:List*","iam:Get*","iam:List*","lambda:Get*","lambda:List*","organizations:Describe*","organizations:List*",
-		"s3:Get*","s3:List*","sts:GetCallerIdentity"]}]}`),
+		"pricing:GetProducts","s3:Get*","s3:List*","sts:GetCallerIdentity"]}]}`),
 	"AmazonEC2ContainerRegistryReadOnly": mustParsePolicy(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Resource":"*","Action":[
 		"ecr:GetAuthorizationToken","ecr:BatchCheckLayerAvailability","ecr:GetDownloadUrlForLayer","ecr:GetRepositoryPolicy",
 		"ecr:DescribeRepositories","ecr:ListImages","ecr:DescribeImages","ecr:BatchGetImage","ecr:GetLifecyclePolicy",

@@ -26,7 +26,7 @@ func New() *Server {
 	for _, svc := range []*service{
 		accountService(), ec2Service(), ecrService(), ecsService(), iamService(), lambdaService(),
 		eksService(), batchService(), eventsService(), schedulerService(), statesService(), codebuildService(), sagemakerService(), appRunnerService(), agentCoreService(), emrService(), gameliftService(), imageBuilderService(), inspectorService(),
-		organizationsService(), s3Service(), stsService(),
+		organizationsService(), s3Service(), stsService(), pricingService(), costExplorerService(),
 	} {
 		s.services[svc.name] = svc
 	}
