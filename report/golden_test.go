@@ -21,6 +21,10 @@ var outputs = []struct {
 	{"plan.csv", func(w io.Writer, r *Run) error { return CSV(w, r, false) }},
 	{"plan-all.csv", func(w io.Writer, r *Run) error { return CSV(w, r, true) }},
 	{"summary.md", Markdown},
+	{"short.txt", func(w io.Writer, r *Run) error { _, err := io.WriteString(w, Short(r)); return err }},
+	{"focus.csv", FOCUS},
+	{"facts.csv", allFacts},
+	{"report.html", HTML},
 }
 
 func TestGolden(t *testing.T) {
@@ -98,12 +102,12 @@ type fails struct{}
 func (fails) Write([]byte) (int, error) { return 0, errFull }
 
 func TestFormats(t *testing.T) {
-	for text, want := range map[string]Format{"table": FormatTable, "JSON": FormatJSON, "csv": FormatCSV, "markdown": FormatMarkdown, "html": "", "xlsx": "", "": ""} {
+	for text, want := range map[string]Format{"table": FormatTable, "JSON": FormatJSON, "csv": FormatCSV, "markdown": FormatMarkdown, "html": FormatHTML, "focus": FormatFOCUS, "xlsx": "", "": ""} {
 		if got, err := ParseFormat(text); got != want || (err == nil) != (want != "") {
 			t.Errorf("ParseFormat(%q) = %q, %v", text, got, err)
 		}
 	}
-	for path, want := range map[string]Format{"a.xlsx": FormatWorkbook, "d/a.JSON": FormatJSON, "a.csv": FormatCSV, "a.md": FormatMarkdown, "a.html": "", "a": "", "a.xls": ""} {
+	for path, want := range map[string]Format{"a.xlsx": FormatWorkbook, "d/a.JSON": FormatJSON, "a.csv": FormatCSV, "a.md": FormatMarkdown, "a.html": FormatHTML, "a.htm": "", "a": "", "a.xls": ""} {
 		if got, err := FormatOf(path); got != want || (err == nil) != (want != "") {
 			t.Errorf("FormatOf(%q) = %q, %v", path, got, err)
 		}

@@ -65,7 +65,9 @@ func hostile(t *testing.T, s string) *Run {
 	slices.SortFunc(inventories, func(a, b image.Inventory) int { return image.CompareRepositories(a.Repository, b.Repository) })
 	return &Run{
 		Plan: build(t, rules, usage, inventories), ID: s, ConfigSHA256: s, Version: s, GeneratedAt: now, Prices: cost.List(),
-		Accounts: map[string]Account{platform: {Name: s, Owner: s, CostCenter: s, OU: s}, payments: {Name: s}},
+		Accounts:    map[string]Account{platform: {Name: s, Owner: s, CostCenter: s, OU: s}, payments: {Name: s}},
+		Bill:        &cost.Bill{Metric: s, Currency: "USD", Lines: []cost.BillLine{{Month: "2026-10", Account: s, Region: s, UsageType: s, Amount: 5}}},
+		BillMissing: s, Layers: s, Finance: Finance{RateSource: s, OwnerKeys: []string{s, "owner"}},
 	}
 }
 
@@ -240,7 +242,8 @@ func TestHostileWorkbook(t *testing.T) {
 			}
 		}
 		want := clip(cellText(s))
-		for sheet, place := range map[string]int{sheetAccounts: 1, sheetRepositories: 3, sheetImages: 2, sheetBlocked: 5, sheetBroken: 3, sheetCoverage: 5} {
+		for sheet, place := range map[string]int{sheetCostCentres: 0, sheetAccounts: 1, sheetRegions: 0, sheetRepositories: 3, sheetImages: 2, sheetBlocked: 5,
+			sheetBroken: 3, sheetCoverage: 5, sheetAssumptions: 1} {
 			found := false
 			for _, row := range rows(t, book, sheet) {
 				for _, cell := range row {

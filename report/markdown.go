@@ -17,8 +17,9 @@ const fewest = 5 // entries of a list in a message
 // what could not be looked at, and references to images that are gone.
 func Markdown(w io.Writer, run *Run) error {
 	f := newFacts(run)
-	m := &markdown{w: bufio.NewWriter(w), run: run, fig: figures{run.Prices.Currency}}
+	m := &markdown{w: bufio.NewWriter(w), run: run, fig: figures{run.currency()}}
 	m.figures(f)
+	m.cost()
 	m.broken(f)
 	m.largest(f)
 	m.gaps(f)
@@ -58,27 +59,49 @@ func (m *markdown) figures(f *facts) {
 	m.line("Amounts are an ", upperBound, " (", mdText(priceNote(m.run.Prices)), ").")
 }
 
+// cost says what a run knows beyond sizes of images: stored layers, the bill, and where the workbook is.
+func (m *markdown) cost() {
+	if run := m.run; run.Stored == nil && run.Bill == nil && run.BillMissing == "" && run.Workbook == "" {
+		return
+	}
+	v := newCostView(m.run)
+	m.line()
+	m.line("**Cost** ", mdText(v.month), ": ", mdText(v.figures()))
+	if n := v.total.lowMissing(); n > 0 {
+		m.line()
+		m.line("The lower saving leaves out ", count(n, "repository"), ", whose layers or price are not known.")
+	}
+	if m.run.Bill == nil && m.run.BillMissing != "" {
+		m.line()
+		m.line("Billed cost is not known: ", mdText(m.run.BillMissing))
+	}
+	if m.run.Workbook != "" {
+		m.line()
+		m.line("Workbook: ", mdText(m.run.Workbook))
+	}
+}
+
 func (m *markdown) largest(f *facts) {
 	list := make([]*repository, 0, len(f.repositories))
 	for i := range f.repositories {
-		if f.repositories[i].count.Delete.Images > 0 {
+		if f.repositories[i].Count.Delete.Images > 0 {
 			list = append(list, &f.repositories[i])
 		}
 	}
 	if len(list) == 0 {
 		return
 	}
-	slices.SortStableFunc(list, func(a, b *repository) int { return cmp.Compare(b.count.Delete.Bytes, a.count.Delete.Bytes) })
+	slices.SortStableFunc(list, func(a, b *repository) int { return cmp.Compare(b.Count.Delete.Bytes, a.Count.Delete.Bytes) })
 	m.line()
 	m.line("| Repository | Account | Region | Delete | Size | At most a month |")
 	m.line("| --- | --- | --- | ---: | ---: | ---: |")
 	for _, r := range list[:min(len(list), fewest)] {
 		price := "no known price"
-		if r.priced() {
+		if r.totals().priced() {
 			price = m.fig.money(r.saving)
 		}
 		m.line("| ", mdText(r.Repository.Name), " | ", mdText(named(m.run.account(r.Repository.Account))), " | ", mdText(r.Repository.Region),
-			" | ", number(r.count.Delete.Images), " | ", size(r.count.Delete.Bytes), " | ", price, " |")
+			" | ", number(r.Count.Delete.Images), " | ", size(r.Count.Delete.Bytes), " | ", price, " |")
 	}
 	m.more(len(list), "repository")
 }

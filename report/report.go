@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"demurrage/internal/cost"
+	"demurrage/internal/image"
 	"demurrage/planner"
 )
 
@@ -23,6 +24,56 @@ type Run struct {
 	Accounts     map[string]Account // by id; an account that is missing has no name
 	Prices       cost.Prices
 	Hints        []string // commands to go on with, shown last on the terminal
+
+	// Of the cost report. Without them the report shows list prices of the sizes of images, and says so.
+	Stored      map[image.Repository]cost.Stored // what repositories store; one that is missing is not known
+	Layers      string                           // how that was found out, in words
+	Bill        *cost.Bill                       // nil: there is none, and BillMissing says why
+	BillMissing string
+	History     []Month      // what is remembered of earlier months, rising; a month that was missed is missing
+	Deleted     MonthDeleted // by sweeps of the month of the run
+	Finance     Finance
+	Lifecycle   map[image.Repository]bool // repositories with a lifecycle policy; nil: not known
+	Workbook    string                    // where the workbook is, for messages; "": they do not say
+}
+
+// Finance is how a finance department wants its report. The zero value is: the price list's currency, fiscal years that
+// begin in January.
+type Finance struct {
+	Currency       string  // that amounts are shown in, ISO 4217; "": the price list's
+	Rate           float64 // of one unit of the price list's currency in that of the report; 0: 1
+	RateDate       time.Time
+	RateSource     string
+	FiscalStart    time.Month // first month of a fiscal year; 0: January
+	OwnerKeys      []string   // of resource tags
+	CostCenterKeys []string
+}
+
+// Month is what the store remembers of a month: the figures of its last complete run, or of its last one.
+type Month struct {
+	Month    string              `json:"month"` // 2026-10
+	RunID    string              `json:"run_id"`
+	At       time.Time           `json:"at"`
+	Complete bool                `json:"complete"`
+	Currency string              `json:"currency"`
+	Accounts map[string]MonthSum `json:"accounts"` // by id
+	Deleted  MonthDeleted        `json:"deleted"`  // by sweeps of the month
+}
+
+// MonthSum are the figures of an account.
+type MonthSum struct {
+	Stored int64      `json:"stored"` // unique bytes, or the sum of sizes where these are not known
+	Images int        `json:"images"`
+	List   cost.Money `json:"list"`
+	Low    cost.Money `json:"low"`
+	High   cost.Money `json:"high"`
+}
+
+// MonthDeleted is what journals say.
+type MonthDeleted struct {
+	Images int        `json:"images"`
+	Bytes  int64      `json:"bytes"` // sizes of images: an upper bound
+	Saving cost.Money `json:"saving"`
 }
 
 // Account is what the configuration and the organization say about an account.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"demurrage/internal/cost"
 	"demurrage/planner"
 )
 
@@ -24,79 +25,73 @@ func money(of *totals, m any) any {
 	return m
 }
 
-func (b *book) perMonth(what string) string { return what + " (" + b.run.Prices.Currency + " a month)" }
+func (b *book) perMonth(what string) string { return what + " (" + b.facts.currency + " a month)" }
 
-func (b *book) accounts() error {
-	list := slices.Clone(b.facts.accounts)
-	slices.SortFunc(list, func(a, b account) int {
-		return cmp.Or(cmp.Compare(b.list, a.list), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
-	})
-	s, err := b.sheet(sheetAccounts, []field{
-		{"Account", kindText, 15}, {"Name", kindText, 26}, {"OU", kindText, 18}, {"Cost centre", kindText, 14}, {"Owner", kindText, 18},
-		{"Repositories", kindInt, 13}, {"Images", kindInt, 11}, {"Stored (GB)", kindGB, 12}, {b.perMonth("List cost"), kindMoney, 14},
-		{"Reclaimable (GB)", kindGB, 13}, {b.perMonth("Saving, upper bound"), kindMoney, 17}, {"Saving share of list cost", kindPercent, 13},
-		{"Blocked (GB)", kindGB, 12}, {"Without a known price (GB)", kindGB, 15}, {"Coverage", kindText, 40},
-	}, len(list), false)
-	if err != nil {
-		return err
-	}
-	for i := range list {
-		a := &list[i]
-		var share any
-		if a.list > 0 {
-			share = float64(a.saving) / float64(a.list)
-		}
-		all := a.count.Total()
-		err := s.add(a.ID, a.Name, a.OU, a.costCenter(), a.owner(), a.repositories, all.Images, gb(all.Bytes), money(&a.totals, a.list),
-			gb(a.count.Delete.Bytes), money(&a.totals, a.saving), share, gb(a.count.Blocked.Bytes), gb(a.unpriced.Total().Bytes), coverageText(a))
-		if err != nil {
-			return err
-		}
-	}
-	t, all := &b.facts.total, b.facts.total.count.Total()
-	err = s.totals("Total", nil, nil, nil, nil, sum{t.repositories}, sum{all.Images}, sum{gb(all.Bytes)}, sum{t.list},
-		sum{gb(t.count.Delete.Bytes)}, sum{t.saving}, nil, sum{gb(t.count.Blocked.Bytes)}, sum{gb(t.unpriced.Total().Bytes)})
-	if err != nil {
-		return err
-	}
-	return s.close()
-}
+// The titles of columns that several sheets have.
+const (
+	titleStored      = "Stored (GB)"
+	titleReclaimable = "Reclaimable (GB)"
+)
 
-func coverageText(a *account) string {
-	switch {
-	case a.unscanned != "":
-		return "not scanned: " + a.unscanned
-	case a.coverage.failed > 0:
-		return "INCOMPLETE: " + a.coverage.String()
-	}
-	return "complete: " + a.coverage.String()
-}
+func (b *book) titleList() string   { return b.perMonth("List cost") }
+func (b *book) titleBilled() string { return b.billTitle("Billed") }
+func (b *book) titleLow() string    { return b.perMonth("Saving, low") }
+func (b *book) titleHigh() string   { return b.perMonth("Saving, high") }
 
 func (b *book) repositories() error {
-	list := make([]*repository, len(b.facts.repositories))
-	names := 20
-	for i := range list {
-		list[i] = &b.facts.repositories[i]
-		names = max(names, utf8.RuneCountInString(list[i].Repository.Name)+2)
+	own := len(b.facts.repositories)
+	order := make([]int32, own+len(b.facts.rest)) // of repositories, and rests behind them
+	nameOf := func(i int32) string {
+		if int(i) < own {
+			return b.facts.repositories[i].Repository.Name
+		}
+		return b.facts.rest[int(i)-own].name
 	}
-	slices.SortStableFunc(list, func(a, b *repository) int { // the rest of the order is the plan's
-		return cmp.Or(cmp.Compare(b.list, a.list), cmp.Compare(a.Repository.Name, b.Repository.Name))
+	weightOf := func(i int32) cost.Money {
+		if int(i) < own {
+			return b.weight(&b.facts.repositories[i].sums)
+		}
+		return b.weight(&b.facts.rest[int(i)-own].sums)
+	}
+	names := 20
+	for i := range order {
+		order[i] = int32(i)
+		names = max(names, utf8.RuneCountInString(nameOf(int32(i)))+2)
+	}
+	slices.SortFunc(order, func(x, y int32) int { // the rest of the order is the plan's
+		return cmp.Or(cmp.Compare(weightOf(y), weightOf(x)), cmp.Compare(nameOf(x), nameOf(y)), cmp.Compare(x, y))
 	})
-	s, err := b.sheet(sheetRepositories, []field{
-		{"Account", kindText, 15}, {"Account name", kindText, 24}, {"Region", kindText, 16}, {"Repository", kindText, float64(min(names, 60))},
-		{"Owner", kindText, 16}, {"Cost centre", kindText, 14}, {"Images", kindInt, 10}, {"Stored (GB)", kindGB, 12},
-		{b.perMonth("List cost"), kindMoney, 14}, {"Reclaimable images", kindInt, 13}, {"Reclaimable (GB)", kindGB, 13},
-		{b.perMonth("Saving, upper bound"), kindMoney, 17}, {"Blocked (GB)", kindGB, 12}, {"Untagged images", kindInt, 11},
-		{"Last push", kindDate, 12}, {"Last pull", kindDate, 12}, {"Rule", kindText, 24},
-	}, len(list), true)
+	fields := []field{
+		{"Account", kindText, 14}, {"Account name", kindText, 18}, {"Region", kindText, 15}, {"Repository", kindText, float64(min(names, 60))},
+		{"Owner", kindText, 14}, {"Cost centre", kindText, 12}, {"Images", kindInt, 9}, {"Sum of sizes (GB)", kindGB, 10}, {titleStored, kindGB, 10},
+		{b.titleList(), kindMoney, 12}, {b.billTitle("Billed, allocated"), kindMoney, 15}, {titleReclaimable, kindGB, 15},
+		{b.titleLow(), kindMoney, 12}, {b.titleHigh(), kindMoney, 12}, {"Last push", kindDate, 11}, {"Last pull", kindDate, 11},
+		{"Lifecycle policy", kindText, 10}, {"Rule", kindText, 18},
+		{"Layers", kindText, 10}, {"Owner from", kindText, 14}, {"Cost centre from", kindText, 14}, {"Reclaimable images", kindInt, 13},
+		{"Blocked (GB)", kindGB, 12}, {"Untagged images", kindInt, 11},
+	}
+	const shown = 18 // columns in print
+	s, err := b.sheet(sheetRepositories, fields, len(order), true)
 	if err != nil {
 		return err
 	}
-	for _, r := range list {
-		all := r.count.Total()
-		err := s.add(r.Repository.Account, b.run.account(r.Repository.Account).Name, r.Repository.Region, r.Repository.Name, r.owner, r.costCenter,
-			all.Images, gb(all.Bytes), money(&r.totals, r.list), r.count.Delete.Images, gb(r.count.Delete.Bytes), money(&r.totals, r.saving),
-			gb(r.count.Blocked.Bytes), r.untagged.Images, r.LastPush, r.LastPull, cmp.Or(r.Rule, "(none: kept)"))
+	for _, i := range order {
+		if int(i) >= own {
+			r := &b.facts.rest[int(i)-own]
+			err := s.add(r.Account, b.run.account(r.Account).Name, r.Region, r.name, r.owner.name, r.costCenter.name, nil, nil, nil, nil, b.billed(r.billed),
+				nil, nil, nil, nil, nil, nil, nil, nil, r.owner.from.String(), r.costCenter.from.String())
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		r := &b.facts.repositories[i]
+		t := r.totals()
+		all := t.count.Total()
+		err := s.add(r.Repository.Account, b.run.account(r.Repository.Account).Name, r.Repository.Region, r.Repository.Name, r.owner.name, r.costCenter.name,
+			all.Images, gb(all.Bytes), gb(r.stored), money(t, r.list), b.billed(r.billed), gb(t.reclaimable), low(t), money(t, r.saving),
+			r.LastPush, r.LastPull, b.lifecycle(r), cmp.Or(r.Rule, "(none: kept)"),
+			b.layers(r), r.owner.from.String(), r.costCenter.from.String(), r.Count.Delete.Images, gb(r.Count.Blocked.Bytes), r.Untagged.Images)
 		if err != nil {
 			return err
 		}
@@ -104,23 +99,61 @@ func (b *book) repositories() error {
 	if err := s.table("Repositories"); err != nil {
 		return err
 	}
-	if len(list) == 0 {
+	if len(order) == 0 {
 		s.row++ // a table has a row at least
 	}
 	t, all := &b.facts.total, b.facts.total.count.Total()
-	err = s.totals("Total", nil, nil, nil, nil, nil, sum{all.Images}, sum{gb(all.Bytes)}, sum{t.list}, sum{t.count.Delete.Images},
-		sum{gb(t.count.Delete.Bytes)}, sum{t.saving}, sum{gb(t.count.Blocked.Bytes)}, sum{t.untagged.Images})
+	err = s.totals("Total", nil, nil, nil, nil, nil, sum{all.Images}, sum{gb(all.Bytes)}, sum{gb(t.stored)}, sum{t.list}, b.sumBilled(t),
+		sum{gb(t.reclaimable)}, sumLow(t), sum{t.saving}, nil, nil, nil, nil, nil, nil, nil, sum{t.count.Delete.Images}, sum{gb(t.count.Blocked.Bytes)}, sum{t.untagged.Images})
 	if err != nil {
+		return err
+	}
+	if err := b.printed(sheetRepositories, shown, s.row); err != nil {
 		return err
 	}
 	return s.close()
 }
 
+// layers says how what a repository stores is known.
+func (b *book) layers(r *repository) string {
+	switch {
+	case r.exact:
+		return "exact"
+	case b.run.Stored == nil:
+		return "sizes"
+	}
+	return "estimate"
+}
+
+func (b *book) lifecycle(r *repository) any {
+	if b.run.Lifecycle == nil {
+		return nil
+	}
+	if b.run.Lifecycle[r.Repository] {
+		return "yes"
+	}
+	return "no"
+}
+
+func (b *book) sumBilled(t *totals) any {
+	if !b.facts.bill.known() {
+		return nil
+	}
+	return sum{t.billed}
+}
+
+func sumLow(t *totals) any {
+	if t.exact == 0 {
+		return nil
+	}
+	return sum{t.low}
+}
+
 // images lists every image that goes, in the order of the plan: there can be too many to sort.
 func (b *book) images(open func() (string, io.WriteCloser, error)) (err error) {
 	fields := []field{
-		{"Account", kindText, 15}, {"Region", kindText, 16}, {"Repository", kindText, 36}, {"Digest", kindText, 74}, {"Tags", kindText, 30},
-		{"Pushed", kindDate, 12}, {"Last pulled", kindDate, 12}, {"Size (MB)", kindGB, 12}, {"Rule", kindText, 24}, {"Reason", kindText, 60},
+		{"Account", kindText, 14}, {"Region", kindText, 15}, {"Repository", kindText, 30}, {"Digest", kindText, 72}, {"Tags", kindText, 24},
+		{"Pushed", kindDate, 11}, {"Last pulled", kindDate, 11}, {"Size (MB)", kindGB, 11}, {"Rule", kindText, 16}, {"Reason", kindText, 60},
 	}
 	total := b.facts.total.count.Delete.Images
 	fit := min(total, b.maxRows-1)
@@ -155,6 +188,10 @@ repositories:
 				continue
 			}
 			written++
+			if written <= fit || rest != nil {
+				b.listed.Images++
+				b.listed.Bytes += d.Image.OwnBytes()
+			}
 			values[3], values[4] = string(d.Image.Digest), strings.Join(d.Image.Tags, " ")
 			values[5], values[6], values[7] = d.Image.PushedAt, d.Image.LastPulledAt, mb(d.Image.OwnBytes())
 			values[9] = reasonText(d.Reasons)
@@ -222,7 +259,7 @@ func (b *book) blocked() error {
 		{"What", kindText, 20}, {"Account", kindText, 15}, {"Account name", kindText, 24}, {"Region", kindText, 24}, {"Source", kindText, 26},
 		{"Error", kindText, 60}, {"What to do", kindText, 60}, {"Images it is one reason to hold back", kindInt, 14}, {"Held back (GB)", kindGB, 12},
 		{"Images that mending it alone unblocks", kindInt, 16}, {"Unblocked by mending it alone (GB)", kindGB, 16},
-		{b.perMonth("Saving it holds back, upper bound"), kindMoney, 19}, {"Without a known price (GB)", kindGB, 15},
+		{b.perMonth("Saving it holds back, high"), kindMoney, 19}, {"Without a known price (GB)", kindGB, 15},
 	}, len(gaps)+len(repos), false)
 	if err != nil {
 		return err
@@ -244,7 +281,7 @@ func (b *book) blocked() error {
 	}
 	for _, r := range repos {
 		err := s.add("repository read in part", r.Repository.Account, b.run.account(r.Repository.Account).Name, r.Repository.Region, r.Repository.Name,
-			strings.Join(r.Errors, "; "), "let the repository be read, then run again", r.count.Blocked.Images, gb(r.count.Blocked.Bytes),
+			strings.Join(r.Errors, "; "), "let the repository be read, then run again", r.Count.Blocked.Images, gb(r.Count.Blocked.Bytes),
 			nil, nil, nil, nil) // the figures of what mending it unblocks stand with the gap, to be counted once
 		if err != nil {
 			return err

@@ -52,7 +52,7 @@ type terminal struct {
 
 func newTerminal(w io.Writer, opts TermOptions, run *Run) *terminal {
 	t := &terminal{w: bufio.NewWriter(w), width: max(opts.Width, minWidth), all: opts.All, color: opts.Color, run: run,
-		fig: figures{run.Prices.Currency}}
+		fig: figures{run.currency()}}
 	if opts.Width <= 0 {
 		t.width = noWidth
 	}
@@ -172,7 +172,7 @@ func (t *terminal) unreadable(f *facts) {
 	t.heading(yellow, "Read in part: "+count(len(repos), "repository")+", nothing in them is deletable")
 	shown := t.few(len(repos))
 	for _, r := range repos[:shown] {
-		t.wrapped("  ", named(t.run.account(r.Repository.Account))+" "+r.Repository.Region+" "+r.Repository.Name+": "+images(r.count.Blocked)+" blocked", 3)
+		t.wrapped("  ", named(t.run.account(r.Repository.Account))+" "+r.Repository.Region+" "+r.Repository.Name+": "+images(r.Count.Blocked)+" blocked", 3)
 		for _, e := range r.Errors[:min(len(r.Errors), 3)] {
 			t.wrapped("      ", e, 4)
 		}
@@ -246,7 +246,7 @@ func (t *terminal) repositories(f *facts) {
 	var last image.Registry
 	for i := range f.repositories {
 		r := &f.repositories[i]
-		if !t.all && !concerns(r.count) {
+		if !t.all && !concerns(r.Count) {
 			omitted++
 			continue
 		}
@@ -254,7 +254,7 @@ func (t *terminal) repositories(f *facts) {
 			last = r.Repository.Registry
 			rows.group(named(t.run.account(last.Account)) + ", " + last.Region)
 		}
-		rows.add("  "+r.Repository.Name, actionCells(r.count)...)
+		rows.add("  "+r.Repository.Name, actionCells(r.Count)...)
 	}
 	if len(rows.rows) > 0 {
 		t.grid(&rows)
@@ -309,6 +309,10 @@ func (t *terminal) total(f *facts) {
 		saving = "nothing"
 	}
 	s += "Deleting saves " + saving + " (" + upperBound + "; " + priceNote(t.run.Prices) + ")."
+	if f.total.exact > 0 && c.Delete.Images > 0 {
+		s += " Of that, " + t.fig.money(f.total.low) + " will really go: layers that nothing else refers to, as far as they are known (" +
+			number(f.total.exact) + " of " + count(f.total.repositories, "repository") + ")."
+	}
 	t.wrappedIn(bold, "", s, 0)
 	if u := f.total.unpriced.Total(); u.Images > 0 {
 		t.wrapped("", size(u.Bytes)+" are in regions without a known price and in no amount of money.", 0)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -13,6 +14,7 @@ import (
 	"github.com/xuri/excelize/v2"
 
 	"demurrage/internal/cost"
+	"demurrage/planner"
 )
 
 // WorkbookOptions are what the workbook may need beside its own file.
@@ -26,19 +28,32 @@ type WorkbookOptions struct {
 
 // The sheets, in their order.
 const (
-	sheetSummary      = "Summary"
-	sheetAccounts     = "Accounts"
-	sheetRepositories = "Repositories"
-	sheetImages       = "Images to delete"
-	sheetBlocked      = "Blocked"
-	sheetBroken       = "Broken references"
-	sheetCoverage     = "Coverage"
+	sheetSummary        = "Summary"
+	sheetCostCentres    = "Cost centres"
+	sheetAccounts       = "Accounts"
+	sheetRegions        = "Regions"
+	sheetRepositories   = "Repositories"
+	sheetImages         = "Images to delete"
+	sheetBlocked        = "Blocked"
+	sheetBroken         = "Broken references"
+	sheetTrend          = "Trend"
+	sheetReconciliation = "Reconciliation"
+	sheetCoverage       = "Coverage"
+	sheetAssumptions    = "Assumptions"
+	sheetGlossary       = "Glossary"
 )
+
+var sheetNames = []string{sheetSummary, sheetCostCentres, sheetAccounts, sheetRegions, sheetRepositories, sheetImages, sheetBlocked, sheetBroken,
+	sheetTrend, sheetReconciliation, sheetCoverage, sheetAssumptions, sheetGlossary}
 
 // Workbook writes the run as an Excel workbook. Long sheets are streamed through temporary files, and the workbook
 // is compressed straight into w.
-func Workbook(w io.Writer, run *Run, opts WorkbookOptions) (err error) {
-	b := &book{file: excelize.NewFile(), run: run, facts: newFacts(run), maxRows: opts.maxRows}
+func Workbook(w io.Writer, run *Run, opts WorkbookOptions) error {
+	return workbook(w, run, newFacts(run), opts)
+}
+
+func workbook(w io.Writer, run *Run, f *facts, opts WorkbookOptions) (err error) {
+	b := &book{file: excelize.NewFile(), run: run, facts: f, trend: trendOf(run, f), maxRows: opts.maxRows, sums: map[string]map[string]int64{}}
 	if b.maxRows == 0 {
 		b.maxRows = excelize.TotalRows
 	}
@@ -47,13 +62,19 @@ func Workbook(w io.Writer, run *Run, opts WorkbookOptions) (err error) {
 		return err
 	}
 	for _, write := range []func() error{
+		b.costCentres,
 		b.accounts,
+		b.regions,
 		b.repositories,
 		func() error { return b.images(opts.Overflow) },
 		b.blocked,
 		b.broken,
+		b.trendSheet,
 		b.coverage,
-		b.summary, // last, since it says what became of the others
+		b.assumptions,
+		b.glossary,
+		b.summary,        // says what became of the others
+		b.reconciliation, // compares all
 	} {
 		if err := write(); err != nil {
 			return err
@@ -68,9 +89,63 @@ type book struct {
 	file    *excelize.File
 	run     *Run
 	facts   *facts
+	trend   []trendMonth
 	styles  [kinds]int
 	maxRows int
-	beyond  string // what the summary says of images beyond the sheet
+	sums    map[string]map[string]int64 // of what was written, by sheet and title of the column: money, bytes or numbers
+	listed  planner.Tally               // images to delete that are on their sheet or beside it
+	beyond  string                      // what the summary says of images beyond the sheet
+}
+
+// billTitle is the header of billed amounts.
+func (b *book) billTitle(what string) string {
+	if b.facts.bill.month == "" {
+		return what + " (" + b.facts.currency + ")"
+	}
+	return what + " " + b.facts.bill.month + " (" + b.facts.currency + ")"
+}
+
+// billed is an amount that was billed; nil without a bill.
+func (b *book) billed(m cost.Money) any {
+	if !b.facts.bill.known() {
+		return nil
+	}
+	return m
+}
+
+// change is by how much more is billed than in the month before; nil where that is not known.
+func (b *book) change(t *sums) (amount, share any) {
+	if !b.facts.bill.known() || b.facts.bill.before == "" {
+		return nil, nil
+	}
+	if t.before > 0 {
+		share = float64(t.billed-t.before) / float64(t.before)
+	}
+	return t.billed - t.before, share
+}
+
+// weight is the figure that rows are ordered and shares are taken by: billed, or list price where there is no bill.
+func (b *book) weight(t *sums) cost.Money {
+	if b.facts.bill.known() {
+		return t.billed
+	}
+	return t.list
+}
+
+// shareOf is a part of a whole; nil of nothing.
+func shareOf(part, whole cost.Money) any {
+	if whole == 0 {
+		return nil
+	}
+	return float64(part) / float64(whole)
+}
+
+// low is the saving that is sure; nil where no layers are known.
+func low(t *totals) any {
+	if t.exact == 0 {
+		return nil
+	}
+	return money(t, t.low)
 }
 
 // kind is how a cell looks.
@@ -84,11 +159,25 @@ const (
 	kindPercent
 	kindDate
 	kindTB
+	kindMonth
+	kindPrice
 	kindHeader
+	kindHeaderRight // of numbers
 	kindNote
 	kindTitle
 	kindFinal
 	kindIncomplete
+	kindOK
+	kindDiffers
+	kindWrap
+	kindWord  // in the place of a number
+	kindRate  // a price among texts
+	kindLabel // of a figure
+	kindBigInt
+	kindBigMoney
+	kindBigPercent
+	kindBigTB
+	kindBigGB
 	kindTotal // the first of the total row's, one for each of the above in their order
 	kindTotalInt
 	kindTotalMoney
@@ -96,33 +185,55 @@ const (
 	kindTotalPercent
 	kindTotalDate
 	kindTotalTB
+	kindTotalMonth
+	kindTotalPrice
 	kinds
 )
 
+// fontName is Excel's own. A style that names none is shown in whatever comes first.
+const fontName = "Calibri"
+
 // Colours that most colour-blind people tell apart; the words say the same.
 const (
-	blue  = "648FFF"
-	amber = "FFB000"
+	blue    = "648FFF"
+	magenta = "DC267F"
+	amber   = "FFB000"
+	green   = "B7E1CD" // of what agrees
+	pink    = "F4B6C2" // of what differs
 )
 
 func (b *book) prepare() error {
 	formats := [...]string{
 		kindText: "@", kindInt: "#,##0", kindMoney: `#,##0.00;[Red]-#,##0.00;"–"`, kindGB: "#,##0.0", kindPercent: "0.0%", kindDate: "yyyy-mm-dd",
-		kindTB: "#,##0.000",
+		kindTB: "#,##0.000", kindMonth: "yyyy-mm", kindPrice: "#,##0.0000##",
 	}
+	big := func(k kind) excelize.Style {
+		return excelize.Style{CustomNumFmt: &formats[k], Font: &excelize.Font{Family: fontName, Bold: true, Size: 14}, Alignment: &excelize.Alignment{Horizontal: "left"}}
+	}
+	indented := &excelize.Alignment{Horizontal: "left", Indent: 1} // away from the number before it
 	top := &excelize.Alignment{Vertical: "top", WrapText: true}
 	styles := [kinds]excelize.Style{
-		kindHeader:     {Font: &excelize.Font{Bold: true}, Fill: solid(blue), Alignment: &excelize.Alignment{Vertical: "center", WrapText: true}},
+		kindHeader: {Font: &excelize.Font{Family: fontName, Size: 11, Bold: true}, Fill: solid(blue), Alignment: &excelize.Alignment{Horizontal: "left", Indent: 1, Vertical: "center", WrapText: true}},
+		kindHeaderRight: {Font: &excelize.Font{Family: fontName, Size: 11, Bold: true}, Fill: solid(blue),
+			Alignment: &excelize.Alignment{Horizontal: "right", Vertical: "center", WrapText: true}},
 		kindNote:       {Alignment: top},
-		kindTitle:      {Font: &excelize.Font{Bold: true, Size: 16}},
-		kindFinal:      {Font: &excelize.Font{Bold: true, Size: 12}, Fill: solid(blue), Alignment: &excelize.Alignment{Vertical: "center"}},
-		kindIncomplete: {Font: &excelize.Font{Bold: true, Size: 12}, Fill: solid(amber), Alignment: &excelize.Alignment{Vertical: "center"}},
+		kindTitle:      {Font: &excelize.Font{Family: fontName, Bold: true, Size: 16}},
+		kindFinal:      {Font: &excelize.Font{Family: fontName, Bold: true, Size: 12}, Fill: solid(blue), Alignment: &excelize.Alignment{Vertical: "center"}},
+		kindIncomplete: {Font: &excelize.Font{Family: fontName, Bold: true, Size: 12}, Fill: solid(amber), Alignment: &excelize.Alignment{Vertical: "center"}},
+		kindOK:         {Font: &excelize.Font{Family: fontName, Size: 11, Bold: true}, Fill: solid(green), Alignment: indented},
+		kindDiffers:    {Font: &excelize.Font{Family: fontName, Size: 11, Bold: true}, Fill: solid(pink), Alignment: indented},
+		kindWrap:       {Alignment: &excelize.Alignment{Horizontal: "left", Indent: 1, Vertical: "top", WrapText: true}},
+		kindRate:       {CustomNumFmt: &formats[kindPrice], Alignment: &excelize.Alignment{Horizontal: "left", Indent: 1}},
+		kindWord:       {Alignment: &excelize.Alignment{Horizontal: "right"}},
+		kindLabel:      {Font: &excelize.Font{Family: fontName, Size: 8, Color: "595959"}, Alignment: &excelize.Alignment{Vertical: "bottom", WrapText: true}, Border: line("top", "BFBFBF")},
+		kindBigInt:     big(kindInt), kindBigMoney: big(kindMoney), kindBigPercent: big(kindPercent), kindBigTB: big(kindTB), kindBigGB: big(kindGB),
 	}
 	for k, format := range formats {
 		styles[k] = excelize.Style{CustomNumFmt: &format}
-		styles[kindTotal+kind(k)] = excelize.Style{CustomNumFmt: &format, Font: &excelize.Font{Bold: true},
-			Border: []excelize.Border{{Type: "top", Style: 1, Color: "000000"}}}
+		styles[kindTotal+kind(k)] = excelize.Style{CustomNumFmt: &format, Font: &excelize.Font{Family: fontName, Size: 11, Bold: true},
+			Border: line("top", "000000")}
 	}
+	styles[kindText].Alignment = indented
 	for k := range styles {
 		id, err := b.file.NewStyle(&styles[k])
 		if err != nil {
@@ -130,7 +241,7 @@ func (b *book) prepare() error {
 		}
 		b.styles[k] = id
 	}
-	for i, name := range []string{sheetSummary, sheetAccounts, sheetRepositories, sheetImages, sheetBlocked, sheetBroken, sheetCoverage} {
+	for i, name := range sheetNames {
 		var err error
 		if i == 0 {
 			err = b.file.SetSheetName("Sheet1", name)
@@ -153,12 +264,15 @@ func solid(color string) excelize.Fill {
 	return excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{color}}
 }
 
+func line(side, color string) []excelize.Border {
+	return []excelize.Border{{Type: side, Style: 1, Color: color}}
+}
+
 // headerHeight has room for titles of three lines, in points.
 const headerHeight = 45
 
 // page lays out a sheet for print: landscape A4, fitted to the width and to so many pages of height (0: as many as it
-// takes), numbered. It comes after AutoFilter, which
-// puts the sheet's properties back, and before the stream.
+// takes), numbered. It comes after AutoFilter, which puts the sheet's properties back, and before the stream.
 func (b *book) page(sheet, titles string, high int) error {
 	const a4 = 9
 	landscape, yes, one, size := "landscape", true, 1, a4
@@ -174,29 +288,80 @@ func (b *book) page(sheet, titles string, high int) error {
 	if err := b.file.SetPageLayout(sheet, &excelize.PageLayoutOptions{Size: &size, Orientation: &landscape, FitToWidth: &one, FitToHeight: &high}); err != nil {
 		return err
 	}
+	side, end, foot := 0.4, 0.5, 0.3 // inches
+	err := b.file.SetPageMargins(sheet, &excelize.PageLayoutMarginsOptions{Left: &side, Right: &side, Top: &end, Bottom: &end, Header: &foot, Footer: &foot, Horizontally: &yes})
+	if err != nil {
+		return err
+	}
 	return b.file.SetHeaderFooter(sheet, &excelize.HeaderFooterOptions{OddFooter: "&L&A&C" + b.run.GeneratedAt.UTC().Format(time.DateOnly) + "&RPage &P of &N"})
 }
 
-// field is a column of a streamed sheet.
+// field is a column of a sheet.
 type field struct {
 	title string
 	kind  kind
 	width float64
 }
 
-// sheet is a streamed sheet with a header row.
+// sheet is a sheet with a header row. Long ones are streamed. What a stream cannot have, sparklines and charts, is on
+// plain sheets, which are held in memory.
 type sheet struct {
 	book   *book
 	name   string
 	fields []field
-	stream *excelize.StreamWriter
-	row    int // last one written
+	stream *excelize.StreamWriter // nil: plain
+	row    int                    // last one written
 	cells  []any
+	sums   []int64 // of the columns, as written
 }
 
-// sheet starts a sheet that will have so many rows below its header. A table brings a filter of its own.
+// sheet starts a streamed sheet that will have so many rows below its header. A table brings a filter of its own.
 func (b *book) sheet(name string, fields []field, rows int, isTable bool) (*sheet, error) {
-	if !isTable {
+	s, err := b.begin(name, fields, rows, !isTable)
+	if err != nil {
+		return nil, err
+	}
+	if s.stream, err = b.file.NewStreamWriter(name); err != nil {
+		return nil, err
+	}
+	for i, f := range fields {
+		if err := s.stream.SetColWidth(i+1, i+1, f.width); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.stream.SetPanes(topRow()); err != nil {
+		return nil, err
+	}
+	return s, s.header()
+}
+
+// plain starts a sheet that is not streamed.
+func (b *book) plain(name string, fields []field, rows int) (*sheet, error) {
+	s, err := b.begin(name, fields, rows, true)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range fields {
+		column, err := excelize.ColumnNumberToName(i + 1)
+		if err == nil {
+			err = b.file.SetColWidth(name, column, column, f.width)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := b.file.SetPanes(name, topRow()); err != nil {
+		return nil, err
+	}
+	return s, s.header()
+}
+
+func topRow() *excelize.Panes {
+	return &excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}
+}
+
+func (b *book) begin(name string, fields []field, rows int, filter bool) (*sheet, error) {
+	if filter {
 		if err := b.file.AutoFilter(name, cells(1, 1, len(fields), 1+rows), nil); err != nil {
 			return nil, err
 		}
@@ -204,28 +369,21 @@ func (b *book) sheet(name string, fields []field, rows int, isTable bool) (*shee
 	if err := b.page(name, "$1:$1", 0); err != nil {
 		return nil, err
 	}
-	stream, err := b.file.NewStreamWriter(name)
-	if err != nil {
-		return nil, err
-	}
-	s := &sheet{book: b, name: name, fields: fields, stream: stream, cells: make([]any, len(fields))}
 	for i, f := range fields {
-		if err := stream.SetColWidth(i+1, i+1, f.width); err != nil {
-			return nil, err
-		}
 		if f.title == "Account" { // an id, however much it looks like a number
 			if err := b.file.AddIgnoredErrors(name, cells(i+1, 1, i+1, 1+rows), excelize.IgnoredErrorsNumberStoredAsText); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if err := stream.SetPanes(&excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}); err != nil {
-		return nil, err
+	return &sheet{book: b, name: name, fields: fields, cells: make([]any, len(fields)), sums: make([]int64, len(fields))}, nil
+}
+
+func (s *sheet) header() error {
+	for i, f := range s.fields {
+		s.cells[i] = excelize.Cell{StyleID: s.book.styles[kindHeader], Value: f.title}
 	}
-	for i, f := range fields {
-		s.cells[i] = excelize.Cell{StyleID: b.styles[kindHeader], Value: f.title}
-	}
-	return s, s.set(excelize.RowOpts{Height: headerHeight})
+	return s.set(excelize.RowOpts{Height: headerHeight})
 }
 
 // add writes a row: strings, ints, money, bytes, times; nil leaves a cell empty.
@@ -243,16 +401,47 @@ func (s *sheet) write(style kind, values []any) error {
 		cell := excelize.Cell{Value: values[i]}
 		if total, ok := values[i].(sum); ok {
 			cell.Formula, cell.Value = s.sumOf(i), total.value
+		} else {
+			s.sums[i] += amount(values[i])
+		}
+		k := s.fields[i].kind
+		if styled, ok := cell.Value.(styled); ok {
+			k, cell.Value = styled.kind, styled.value
 		}
 		cell.Value = cellValue(cell.Value)
-		k := s.fields[i].kind
-		if _, ok := cell.Value.(string); ok {
-			k = kindText
+		if _, ok := cell.Value.(string); ok && k < kindHeader && k != kindText {
+			k = kindWord
 		}
-		cell.StyleID = s.book.styles[style+k]
+		if k < kindHeader {
+			k += style
+		}
+		cell.StyleID = s.book.styles[k]
 		s.cells[i] = cell
 	}
 	return s.set()
+}
+
+// styled is a value that looks other than its column.
+type styled struct {
+	kind  kind
+	value any
+}
+
+// amount is a value as a whole number, to be added up.
+func amount(v any) int64 {
+	switch v := v.(type) {
+	case int:
+		return int64(v)
+	case cost.Money:
+		return int64(v)
+	case gb:
+		return int64(v)
+	case tb:
+		return int64(v)
+	case mb:
+		return int64(v)
+	}
+	return 0
 }
 
 func (s *sheet) set(opts ...excelize.RowOpts) error {
@@ -261,7 +450,42 @@ func (s *sheet) set(opts ...excelize.RowOpts) error {
 	if err != nil {
 		return err
 	}
-	return s.stream.SetRow(at, s.cells, opts...)
+	if s.stream != nil {
+		return s.stream.SetRow(at, s.cells, opts...)
+	}
+	for i, v := range s.cells {
+		if cell, ok := v.(excelize.Cell); ok {
+			if err := s.book.cell(s.name, i+1, s.row, cell.StyleID, cell.Value); err != nil {
+				return err
+			}
+		}
+	}
+	for _, o := range opts {
+		if err := s.book.file.SetRowHeight(s.name, s.row, o.Height); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// escapes are read as characters, "_x000D_" as a carriage return, and so have to be escaped. A stream does that by itself.
+var escapes = regexp.MustCompile(`_x[0-9A-Fa-f]{4}_`)
+
+// cell writes a cell of a sheet that is not streamed. Formulas are left to streams: only these take a value along.
+func (b *book) cell(sheet string, column, row, style int, v any) error {
+	at, err := excelize.CoordinatesToCellName(column, row)
+	if err != nil {
+		return err
+	}
+	if s, ok := v.(string); ok {
+		err = b.file.SetCellStr(sheet, at, escapes.ReplaceAllString(s, "_x005F$0"))
+	} else if v != nil {
+		err = b.file.SetCellValue(sheet, at, v)
+	}
+	if err != nil {
+		return err
+	}
+	return b.file.SetCellStyle(sheet, at, at, style)
 }
 
 // sum is the total of a column: the value for whoever does not calculate, with the formula beside it.
@@ -282,10 +506,21 @@ func (s *sheet) table(name string) error {
 	return s.stream.AddTable(&excelize.Table{Name: name, Range: cells(1, 1, len(s.fields), s.row), StyleName: "TableStyleLight1"})
 }
 
-func (s *sheet) close() error { return s.stream.Flush() }
+func (s *sheet) close() error {
+	sums := map[string]int64{}
+	for i, f := range s.fields {
+		sums[f.title] = s.sums[i]
+	}
+	s.book.sums[s.name] = sums
+	if s.stream == nil {
+		return nil
+	}
+	return s.stream.Flush()
+}
 
-// gb are bytes in units of 2^30, mb in units of 2^20: both exact.
+// tb are bytes in units of 2^40, gb of 2^30, mb of 2^20: all exact.
 type (
+	tb int64
 	gb int64
 	mb int64
 )
@@ -301,6 +536,8 @@ func cellValue(v any) any {
 		return clip(v)
 	case cost.Money:
 		return v.Float()
+	case tb:
+		return float64(v) / (cost.GB << 10)
 	case gb:
 		return float64(v) / cost.GB
 	case mb:

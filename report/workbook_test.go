@@ -153,7 +153,7 @@ func TestTotalsAgree(t *testing.T) {
 				{"Stored (GB)", cost.GB, all.Bytes},
 				{"List cost (USD a month)", money, int64(f.total.list)},
 				{"Reclaimable (GB)", cost.GB, f.total.count.Delete.Bytes},
-				{"Saving, upper bound (USD a month)", money, int64(f.total.saving)},
+				{"Saving, high (USD a month)", money, int64(f.total.saving)},
 				{"Blocked (GB)", cost.GB, f.total.count.Blocked.Bytes},
 			} {
 				for sheet, rows := range map[string][][]string{sheetAccounts: accounts, sheetRepositories: repositories} {
@@ -172,14 +172,9 @@ func TestTotalsAgree(t *testing.T) {
 			if added, _ := sumColumn(t, list, "Size (MB)", 1<<20); added != run.Plan.Count.Delete.Bytes {
 				t.Errorf("images add up to %d bytes, want %d", added, run.Plan.Count.Delete.Bytes)
 			}
-			summary := map[string]string{}
-			for _, row := range rows(t, book, sheetSummary) {
-				if len(row) > 1 {
-					summary[row[0]] = row[1]
-				}
-			}
-			for title, want := range map[string]int64{"List cost (USD a month)": int64(f.total.list), "Saving, upper bound (USD a month)": int64(f.total.saving),
-				"Saving that is blocked, upper bound (USD a month)": int64(f.total.held)} {
+			summary := figuresOf(t, book)
+			for title, want := range map[string]int64{"List cost (USD a month)": int64(f.total.list), "Saving, high (USD a month)": int64(f.total.saving),
+				"Saving that is blocked, high (USD a month)": int64(f.total.held)} {
 				if got := exact(t, summary[title], money); got != want {
 					t.Errorf("summary: %s is %d, want %d", title, got, want)
 				}
@@ -250,6 +245,18 @@ func TestWorkbookOrder(t *testing.T) {
 	}
 }
 
+// figuresOf are the summary's figures by their names.
+func figuresOf(t testing.TB, book *excelize.File) map[string]string {
+	figures := map[string]string{}
+	all := rows(t, book, sheetSummary)
+	for _, at := range []int{4, 6} { // names, with the figures below
+		for i, name := range all[at] {
+			figures[name] = all[at+1][i]
+		}
+	}
+	return figures
+}
+
 func parts(t *testing.T, data []byte) map[string]string {
 	t.Helper()
 	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
@@ -267,15 +274,21 @@ func parts(t *testing.T, data []byte) map[string]string {
 			t.Fatal(err)
 		}
 		all[f.Name] = string(b)
+		if f.Name == "[Content_Types].xml" { // in no order
+			types := strings.SplitAfter(string(b), ">")
+			slices.Sort(types)
+			all[f.Name] = strings.Join(types, "")
+		}
 	}
 	return all
 }
 
 func TestWorkbookIsStable(t *testing.T) {
-	first, _ := written(t, sample(t), WorkbookOptions{})
+	run := financial(t, sample(t))
+	first, _ := written(t, run, WorkbookOptions{})
 	want := parts(t, first)
 	for range 5 {
-		second, _ := written(t, sample(t), WorkbookOptions{})
+		second, _ := written(t, run, WorkbookOptions{})
 		if diff := gocmp.Diff(want, parts(t, second)); diff != "" {
 			t.Fatal(diff)
 		}
@@ -284,7 +297,8 @@ func TestWorkbookIsStable(t *testing.T) {
 
 func TestWorkbookForm(t *testing.T) {
 	data, book := written(t, sample(t), WorkbookOptions{})
-	want := []string{sheetSummary, sheetAccounts, sheetRepositories, sheetImages, sheetBlocked, sheetBroken, sheetCoverage}
+	want := []string{"Summary", "Cost centres", "Accounts", "Regions", "Repositories", "Images to delete", "Blocked", "Broken references", "Trend",
+		"Reconciliation", "Coverage", "Assumptions", "Glossary"}
 	if got := book.GetSheetList(); !slices.Equal(got, want) {
 		t.Errorf("sheets %q", got)
 	}
@@ -312,19 +326,21 @@ func TestWorkbookForm(t *testing.T) {
 		}
 	}
 	tables, err := book.GetTables(sheetRepositories)
-	if err != nil || len(tables) != 1 || tables[0].Name != "Repositories" || tables[0].Range != "A1:Q9" {
+	if err != nil || len(tables) != 1 || tables[0].Name != "Repositories" || tables[0].Range != "A1:X9" {
 		t.Errorf("tables %+v, %v", tables, err)
 	}
-	kind, err := book.GetCellType(sheetAccounts, "A2")
-	if value, _ := book.GetCellValue(sheetAccounts, "A2"); err != nil || kind != excelize.CellTypeInlineString || value != platform {
-		t.Errorf("account id: %v %q, %v", kind, value, err)
+	for sheet, want := range map[string]excelize.CellType{sheetAccounts: excelize.CellTypeSharedString, sheetRepositories: excelize.CellTypeInlineString} {
+		kind, err := book.GetCellType(sheet, "A2")
+		if value, _ := book.GetCellValue(sheet, "A2"); err != nil || kind != want || value != platform {
+			t.Errorf("%s: account id: %v %q, %v", sheet, kind, value, err)
+		}
 	}
-	accounts := rows(t, book, sheetAccounts)
-	last := fmt.Sprintf("I%d", len(accounts))
-	if formula, _ := book.GetCellFormula(sheetAccounts, last); formula != fmt.Sprintf("SUBTOTAL(109,I2:I%d)", len(accounts)-1) {
+	list := rows(t, book, sheetRepositories)
+	last := fmt.Sprintf("J%d", len(list))
+	if formula, _ := book.GetCellFormula(sheetRepositories, last); formula != fmt.Sprintf("SUBTOTAL(109,J2:J%d)", len(list)-1) {
 		t.Errorf("formula of the total: %q", formula)
 	}
-	if value, err := book.CalcCellValue(sheetAccounts, last, excelize.Options{RawCellValue: true}); err != nil || value == "" {
+	if value, err := book.CalcCellValue(sheetRepositories, last, excelize.Options{RawCellValue: true}); err != nil || value == "" {
 		t.Errorf("the total is calculated as %q, %v", value, err)
 	}
 	props, err := book.GetDocProps()
