@@ -679,7 +679,46 @@ func (d *deletion) end(ctx context.Context) error {
 	if err := d.book.record(ctx, journal.Record{Kind: journal.KindEnd, End: &journal.End{}}); err != nil || d.dryRun {
 		return err
 	}
-	return d.store.SaveSweep(ctx, d.id, d.book.ledger.Summary())
+	summary := d.book.ledger.Summary()
+	if err := d.release(ctx, &summary); err != nil {
+		d.log.Warn("what is not stored any more is not measured: the realised saving is that of the sizes of images", "error", err)
+	}
+	return d.store.SaveSweep(ctx, d.id, summary)
+}
+
+// release measures what the sweep really freed. One that was gone on with is not measured: what went before its last scan
+// is not in it.
+func (d *deletion) release(ctx context.Context, summary *journal.Summary) error {
+	if summary.Attempts > 1 {
+		return nil
+	}
+	sizes := map[image.Repository]int64{}
+	stored, err := d.stored(ctx, d.fresh, func(r image.Repository, i *planner.Decision) bool {
+		e, ok := d.book.ledger.Get(r, i.Image.Digest)
+		if !ok || e.State != journal.Deleted {
+			return false
+		}
+		sizes[r] += e.Bytes
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	released := map[string]map[string]int64{} // by account and region
+	for r, bytes := range sizes {
+		if s := stored[r]; s.Exact {
+			bytes = s.Freed
+		}
+		if released[r.Account] == nil {
+			released[r.Account] = map[string]int64{}
+		}
+		released[r.Account][r.Region] += bytes
+	}
+	for i := range summary.Accounts {
+		a := &summary.Accounts[i]
+		a.Released = released[a.Account]
+	}
+	return nil
 }
 
 // account books what is left alone without beginning a sweep.

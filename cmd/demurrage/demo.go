@@ -14,7 +14,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"demurrage/accounts"
+	"demurrage/internal/cost"
 	"demurrage/internal/orgsim"
+	"demurrage/internal/store"
 	"demurrage/planner"
 	"demurrage/report"
 )
@@ -23,7 +25,7 @@ func demoCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "demo",
 		Usage: "runs the main job against a simulated organization in this process: no AWS account, no configuration",
-		Description: `Prints the plan and writes demurrage-report.xlsx, .json, .csv and .md, the accounts.toml it used and the stored run into a directory.
+		Description: `Prints the plan and writes demurrage-report.xlsx, .html, .json, .csv and .md, the accounts.toml it used and the stored run into a directory.
 
   demurrage demo
   demurrage demo --out /tmp/demo --all`,
@@ -79,6 +81,9 @@ func demo(c *cli.Context) error {
 		return err
 	}
 	defer s.close()
+	if err := rememberDemo(ctx, s, server, now); err != nil {
+		return err
+	}
 	run, err := s.planOf(ctx, "")
 	if err != nil {
 		return err
@@ -88,8 +93,9 @@ func demo(c *cli.Context) error {
 	if err := s.write(run, report.FormatTable, c.Bool("all")); err != nil {
 		return err
 	}
-	for _, ending := range []string{".xlsx", ".json", ".csv", ".md"} {
-		if err := s.writeFile(filepath.Join(dir, "demurrage-report"+ending), run, c.Bool("all")); err != nil {
+	run.Workbook = "demurrage-report.xlsx"
+	for _, ending := range []string{".xlsx", ".html", ".json", ".csv", ".md"} {
+		if err := s.writeFile(filepath.Join(dir, "demurrage-report"+ending), run, "", c.Bool("all")); err != nil {
 			return err
 		}
 	}
@@ -118,6 +124,32 @@ func simulatedEnvironment(endpoint, account string) error {
 		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true",
 	} {
 		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rememberDemo gives the store of the demo a past: what runs at the end of each of the last twelve months would have
+// remembered, from what the simulated organization stored then. One month was missed.
+func rememberDemo(ctx context.Context, s *session, server *orgsim.Server, now time.Time) error {
+	const months, missed = 12, 7
+	prices := cost.List()
+	first := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
+	for back := months; back > 0; back-- {
+		if back == missed {
+			continue
+		}
+		at := first.AddDate(0, 1-back, 0).Add(-time.Hour)
+		m := report.Month{Month: cost.Month(at), RunID: store.NewID(at), At: at, Complete: true, Currency: prices.Currency, Accounts: map[string]report.MonthSum{}}
+		for repository, bytes := range server.StoredBytes(at) {
+			sum := m.Accounts[repository.Account]
+			list, _ := prices.Monthly(repository.Region, bytes)
+			sum.Stored += bytes
+			sum.List += list
+			m.Accounts[repository.Account] = sum
+		}
+		if err := s.store.SaveHistory(ctx, m.RunID, m); err != nil {
 			return err
 		}
 	}

@@ -636,7 +636,7 @@ func (b *motoLog) String() string {
 // config writes an accounts.toml, with what there is to say of accounts.
 func (w *motoWorld) config(t *testing.T, store, accounts string) string {
 	path := filepath.Join(t.TempDir(), "accounts.toml")
-	text := fmt.Sprintf("[assume]\nrole = %q\nsweep_role = %q\n[store]\nurl = %q\n%s%s", motoReadRole, motoSweepRole, store, motoRules, accounts)
+	text := fmt.Sprintf("[assume]\nrole = %q\nsweep_role = %q\n[store]\nurl = %q\n[billing]\nprice_list = false\ncost_explorer = false\n%s%s", motoReadRole, motoSweepRole, store, motoRules, accounts)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -1088,6 +1088,10 @@ var motoServes = map[string]bool{"sts": true, "s3": true, "account": true, "ec2"
 
 // serve says that there is nothing, where moto does not have the operation.
 func (p *motoProxy) serve(a *motoAnswer, in *http.Request, r motoRequest) {
+	if r.service == "ecr" && r.operation == "GetAccountSetting" { // moto knows none
+		a.status, a.header, a.body = http.StatusOK, http.Header{"Content-Type": {"application/json"}}, []byte(`{"name": "BLOB_MOUNTING", "value": "DISABLED"}`)
+		return
+	}
 	status := r.operation == "BatchGetAccountStatus" // it is served, without a word on ECR
 	if motoServes[r.service] || a.status < 400 && !status || a.status == http.StatusForbidden || a.status == http.StatusBadRequest && r.service == "ecs" && r.operation == "DescribeTaskDefinition" {
 		return

@@ -23,9 +23,13 @@ func writeFormat(w io.Writer, run *report.Run, format report.Format, all bool, p
 		return report.CSV(w, run, all)
 	case report.FormatMarkdown:
 		return report.Markdown(w, run)
+	case report.FormatHTML:
+		return report.HTML(w, run)
+	case report.FormatFOCUS:
+		return report.FOCUS(w, run)
 	case report.FormatWorkbook:
 		return report.Workbook(w, run, report.WorkbookOptions{Overflow: func() (string, io.WriteCloser, error) {
-			name := strings.TrimSuffix(path, ".xlsx") + "-images.csv"
+			name := overflowName(path)
 			f, err := os.Create(name)
 			return name, f, err
 		}})
@@ -79,12 +83,28 @@ func (s *session) write(run *report.Run, format report.Format, all bool) error {
 	return writeFormat(s.stdout, run, format, all, "")
 }
 
-// writeFile writes a report whole or not at all: a reader never meets half of one.
-func (s *session) writeFile(path string, run *report.Run, all bool) (err error) {
-	format, err := report.FormatOf(path)
-	if err != nil {
-		return err
+// overflowName is the file beside a workbook that holds the images for which it has no room.
+func overflowName(path string) string {
+	name, ok := strings.CutSuffix(path, ".xlsx")
+	if !ok {
+		return path
 	}
+	return name + "-images.csv"
+}
+
+// writeFile writes a report. Without a format, the file's ending chooses one.
+func (s *session) writeFile(path string, run *report.Run, format report.Format, all bool) error {
+	if format == "" {
+		var err error
+		if format, err = report.FormatOf(path); err != nil {
+			return err
+		}
+	}
+	return s.replace(path, func(w io.Writer) error { return writeFormat(w, run, format, all, path) })
+}
+
+// replace writes a file whole or not at all: a reader never meets half of one.
+func (s *session) replace(path string, write func(io.Writer) error) (err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".demurrage-*")
 	if err != nil {
 		return err
@@ -94,7 +114,7 @@ func (s *session) writeFile(path string, run *report.Run, all bool) (err error) 
 			_ = os.Remove(tmp.Name())
 		}
 	}()
-	if err := errors.Join(writeFormat(tmp, run, format, all, path), tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
+	if err := errors.Join(write(tmp), tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := os.Rename(tmp.Name(), path); err != nil {

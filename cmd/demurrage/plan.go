@@ -50,7 +50,7 @@ func planCommand() *cli.Command {
 				return err
 			}
 			if out := c.String("out"); out != "" {
-				if err := s.writeFile(out, run, c.Bool("all")); err != nil {
+				if err := s.writeFile(out, run, "", c.Bool("all")); err != nil {
 					return err
 				}
 			}

@@ -82,6 +82,7 @@ func (s *session) scanOptions(p *assume.Provider, imports store.Imports) scan.Op
 		KeepLambdaVersions:  s.config.KeepLambdaVersions,
 		Covered:             covered(imports),
 		OwnPrincipal:        func(id string) string { return p.Principal(s.accounts[id]) },
+		Layers:              s.layers(),
 		Cache:               s.store,
 		Log:                 s.log,
 	}
@@ -91,7 +92,14 @@ func (s *session) scanOptions(p *assume.Provider, imports store.Imports) scan.Op
 func (s *session) roster(ctx context.Context, p *assume.Provider) (*accounts.Roster, error) {
 	client := organizations.NewFromConfig(p.Hub())
 	if s.config.Organization.Discover {
-		return s.config.Roster(ctx, client)
+		roster, err := s.config.Roster(ctx, client)
+		if err != nil {
+			return nil, err
+		}
+		if err := accounts.TagsOf(ctx, client, roster.Accounts); err != nil { // of the report alone: no gap
+			s.log.Info("tags of accounts cannot be read: owners and cost centres are those of the configuration and of repositories", "error", err)
+		}
+		return roster, ctx.Err()
 	}
 	roster, err := s.config.Roster(ctx, nil)
 	if err != nil {
@@ -240,4 +248,12 @@ func (s *session) targets(ctx context.Context, p *assume.Provider, roster *accou
 	})
 	slices.SortFunc(coverage, image.CompareCoverage)
 	return targets, coverage, nil
+}
+
+// layers is how what images share is to be found out; "": as suits each registry.
+func (s *session) layers() scan.Layers {
+	if s.config.Report.Layers == "auto" {
+		return ""
+	}
+	return scan.Layers(s.config.Report.Layers)
 }

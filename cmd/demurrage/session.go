@@ -18,7 +18,6 @@ import (
 
 	"demurrage/accounts"
 	"demurrage/assume"
-	"demurrage/internal/cost"
 	"demurrage/internal/image"
 	"demurrage/internal/scan"
 	"demurrage/internal/store"
@@ -124,18 +123,28 @@ func (s *session) storedRun(ctx context.Context, id, month string) (string, erro
 // planned is a planned run with what it was planned from.
 type planned struct {
 	*report.Run
-	run    store.Run
-	usage  planner.Usage
-	merged *planner.Merged
+	run     store.Run
+	usage   planner.Usage
+	merged  *planner.Merged
+	mounted map[image.Registry]bool // registries whose repositories share layers
 }
 
-// planOf plans a stored run, or, without an id, scans first.
+// planOf plans a stored run, or, without an id, scans first, with prices and the bill of today.
 func (s *session) planOf(ctx context.Context, id string) (*report.Run, error) {
+	if id == "" {
+		var err error
+		if id, err = s.scan(ctx); err != nil {
+			return nil, err
+		}
+		if err := s.askFinance(ctx, id); err != nil {
+			return nil, err
+		}
+	}
 	p, err := s.planned(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return p.Run, nil
+	return p.Run, s.remember(ctx, p)
 }
 
 func (s *session) planned(ctx context.Context, id string) (*planned, error) {
@@ -160,7 +169,7 @@ func (s *session) planned(ctx context.Context, id string) (*planned, error) {
 		now = whatIf
 		hints = append(hints, "Ages are counted from "+now.Format(time.RFC3339)+" (--now), while the run saw what there was at "+run.StartedAt.Format(time.RFC3339)+".")
 	}
-	usage, err := s.usage(ctx, run)
+	usage, layers, err := s.usage(ctx, run)
 	if err != nil {
 		return nil, err
 	}
@@ -169,12 +178,14 @@ func (s *session) planned(ctx context.Context, id string) (*planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &report.Run{Plan: plan, WhatIf: !whatIf.IsZero(), ID: id, ConfigSHA256: s.config.SHA256, Version: version, GeneratedAt: now, Prices: cost.List(),
+	r := &report.Run{Plan: plan, WhatIf: !whatIf.IsZero(), ID: id, ConfigSHA256: s.config.SHA256, Version: version, GeneratedAt: now,
 		Accounts: map[string]report.Account{}, Hints: hints}
 	for _, a := range slices.Concat(run.Accounts, run.Unscanned) {
 		r.Accounts[a.ID] = report.Account{ID: a.ID, Name: a.Name, Owner: a.Owner, CostCenter: a.CostCenter, OU: a.OU, Tags: a.Tags}
 	}
-	return &planned{r, run, usage, merged}, nil
+	p := &planned{Run: r, run: run, usage: usage, merged: merged, mounted: layers.mounted}
+	r.Layers = layers.String()
+	return p, s.finance(ctx, p)
 }
 
 // lookedAt says plainly where uses were looked for.
@@ -183,14 +194,15 @@ func lookedAt() string {
 }
 
 // usage loads what every target of a run uses, and what the run should have looked at.
-func (s *session) usage(ctx context.Context, run store.Run) (planner.Usage, error) {
+func (s *session) usage(ctx context.Context, run store.Run) (planner.Usage, *layers, error) {
+	layers := &layers{map[image.Registry]bool{}, map[scan.Layers]int{}}
 	usage := planner.Usage{Coverage: slices.Clone(run.Coverage), Organization: run.Organization, Trusts: map[string][]string{}}
 	for _, a := range run.Unscanned {
 		usage.Unscanned = append(usage.Unscanned, planner.Unscanned{Account: a.ID, Name: a.Name, State: a.State, Why: a.Reason})
 	}
 	imports, err := s.store.LoadImports(ctx, run)
 	if err != nil {
-		return usage, err
+		return usage, layers, err
 	}
 	usage.Uses, usage.Notes = imports.Uses, imports.Notes
 	for _, t := range run.Targets {
@@ -200,8 +212,9 @@ func (s *session) usage(ctx context.Context, run store.Run) (planner.Usage, erro
 			continue // the run was interrupted before it: the planner misses its coverage
 		}
 		if err != nil {
-			return usage, err
+			return usage, layers, err
 		}
+		layers.add(image.Registry{Account: t.Account, Region: t.Region}, u)
 		usage.Uses = append(usage.Uses, u.Uses...)
 		usage.Coverage = append(usage.Coverage, u.Coverage...)
 		usage.Mirrors = append(usage.Mirrors, u.Mirrors...)
@@ -210,5 +223,5 @@ func (s *session) usage(ctx context.Context, run store.Run) (planner.Usage, erro
 			usage.Trusts[t.Account] = u.Trusts
 		}
 	}
-	return usage, nil
+	return usage, layers, nil
 }
