@@ -616,3 +616,45 @@ func TestPlots(t *testing.T) {
 		}
 	}
 }
+
+// The figures of the JSON add up as those of the other outputs do.
+func TestJSONCosts(t *testing.T) {
+	run := costly(t)
+	var out bytes.Buffer
+	if err := JSON(&out, run, false); err != nil {
+		t.Fatal(err)
+	}
+	type sums struct {
+		Unique int64  `json:"unique_bytes"`
+		Billed *int64 `json:"billed_micros"`
+		List   *int64 `json:"list_micros"`
+		Low    *int64 `json:"saving_low_micros"`
+	}
+	var doc struct {
+		Cost         sums
+		Accounts     []sums `json:"cost_accounts"`
+		Repositories []sums `json:"cost_repositories"`
+	}
+	if err := json.Unmarshal(out.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	v := newCostView(run)
+	if doc.Cost.Unique != v.total.unique || *doc.Cost.Billed != int64(v.total.billed) || *doc.Cost.List != int64(v.total.list) {
+		t.Errorf("%+v", doc.Cost)
+	}
+	for name, list := range map[string][]sums{"accounts": doc.Accounts, "repositories": doc.Repositories} {
+		var unique, billed, listed int64
+		for _, s := range list {
+			unique += s.Unique
+			if s.Billed != nil {
+				billed += *s.Billed
+			}
+			if s.List != nil {
+				listed += *s.List
+			}
+		}
+		if len(list) == 0 || unique != doc.Cost.Unique || billed != *doc.Cost.Billed || listed != *doc.Cost.List {
+			t.Errorf("%s add up to %d bytes, %d and %d, and the whole is %+v", name, unique, billed, listed, doc.Cost)
+		}
+	}
+}

@@ -226,13 +226,6 @@ type pageColumn struct {
 	Kind string `json:"kind"` // text, ref, date, int, gb (bytes), money (millionths)
 }
 
-func known(m cost.Money, is bool) *cost.Money {
-	if !is {
-		return nil
-	}
-	return &m
-}
-
 func newPageData(run *Run, v *costView) *pageData {
 	t := &v.total
 	d := &pageData{

@@ -65,6 +65,9 @@ func JSON(w io.Writer, run *Run, all bool) error {
 		j.entry(&p.Notes[i])
 	}
 	j.endList()
+	if run.Bill != nil || len(run.Stored) > 0 {
+		j.costs(newCostView(run))
+	}
 	j.list("images")
 	for r, err := range p.Repositories {
 		if err != nil {
