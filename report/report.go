@@ -30,8 +30,9 @@ type Run struct {
 	Layers      string                           // how that was found out, in words
 	Bill        *cost.Bill                       // nil: there is none, and BillMissing says why
 	BillMissing string
-	History     []Month      // what is remembered of earlier months, rising; a month that was missed is missing
-	Deleted     MonthDeleted // by sweeps of the month of the run
+	History     []Month              // what is remembered of earlier months, rising; a month that was missed is missing
+	Deleted     MonthDeleted         // by sweeps of the month of the run
+	Since       map[string]time.Time // by Place: what cannot be read, and could not be in all runs from then on; others since this run
 	Finance     Finance
 	Lifecycle   map[image.Repository]bool // repositories with a lifecycle policy; nil: not known
 	Workbook    string                    // where the workbook is, for messages; "": they do not say
@@ -56,8 +57,9 @@ type Month struct {
 	At       time.Time           `json:"at"`
 	Complete bool                `json:"complete"`
 	Currency string              `json:"currency"`
-	Accounts map[string]MonthSum `json:"accounts"` // by id
-	Deleted  MonthDeleted        `json:"deleted"`  // by sweeps of the month
+	Accounts map[string]MonthSum `json:"accounts"`         // by id
+	Deleted  MonthDeleted        `json:"deleted"`          // by sweeps of the month
+	Failed   []string            `json:"failed,omitempty"` // what could not be read, by Place
 }
 
 // MonthSum are the figures of an account.

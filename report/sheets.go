@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"demurrage/internal/cost"
+	"demurrage/internal/image"
 	"demurrage/planner"
 )
 
@@ -314,14 +315,21 @@ func (b *book) coverage() error {
 	unscanned, notes := b.run.Plan.Unscanned, b.run.Plan.Notes
 	s, err := b.sheet(sheetCoverage, []field{
 		{"Account", kindText, 15}, {"Account name", kindText, 24}, {"Region", kindText, 16}, {"Source", kindText, 22}, {"Status", kindText, 14},
-		{"Error", kindText, 90},
+		{"Error", kindText, 90}, {"Since", kindDate, 12},
 	}, len(list)+len(unscanned)+len(notes), false)
 	if err != nil {
 		return err
 	}
 	for i := range list {
 		c := &list[i]
-		if err := s.add(c.Account, b.run.account(c.Account).Name, c.Region, c.Source, string(c.Status), c.Error); err != nil {
+		var since any
+		if c.Status == image.CoverageFailed {
+			since = b.run.GeneratedAt
+			if t, ok := b.run.Since[Place(*c)]; ok {
+				since = t
+			}
+		}
+		if err := s.add(c.Account, b.run.account(c.Account).Name, c.Region, c.Source, string(c.Status), c.Error, since); err != nil {
 			return err
 		}
 	}

@@ -956,3 +956,41 @@ func TestCostDemoToTheByte(t *testing.T) {
 		t.Errorf("%d exact repositories, %d of them freed from; estimated: %q", exact, freeing, estimated)
 	}
 }
+
+// TestCostSince: what cannot be read says since when it could not be in every run.
+func TestCostSince(t *testing.T) {
+	t.Parallel()
+	b := newBilled(t)
+	deny := func(operation string) {
+		b.SetFaults([]orgsim.Fault{{Account: accountA, Service: "lambda", Operation: operation, Code: "AccessDeniedException"}})
+	}
+	since := func() string {
+		t.Helper()
+		b.must(2, "report", "--run", b.plan(2).RunID, "--out", "r.xlsx")
+		for _, row := range b.sheet("r.xlsx", "Coverage") {
+			if row["Account"] == accountA && row["Source"] == "lambda" && row["Status"] == "failed" {
+				return row["Since"]
+			}
+		}
+		t.Fatal("it was read")
+		return ""
+	}
+	deny("ListFunctions")
+	now := since()
+	files, _ := filepath.Glob(filepath.Join(b.dir, "demurrage-data", "history", "*"))
+	if len(files) != 1 {
+		t.Fatalf("%q", files)
+	}
+	b.edit(filepath.Join("history", filepath.Base(files[0])), func(doc map[string]any) { doc["at"] = "2026-03-04T00:00:00Z" })
+	if got := since(); got == now || got != "46085" { // days since the end of 1899
+		t.Errorf("since %s instead of 2026-03-04, and first since %s", got, now)
+	}
+	time.Sleep(1100 * time.Millisecond) // ids of runs tell seconds
+	b.SetFaults(nil)
+	b.plan(0)
+	time.Sleep(1100 * time.Millisecond)
+	deny("ListFunctions")
+	if got := since(); got == "46085" {
+		t.Error("it could be read in between")
+	}
+}

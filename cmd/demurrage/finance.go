@@ -246,6 +246,7 @@ func (l *layers) String() string {
 // months gives what is remembered of the months before that of a run: the last complete run of each, or its last one.
 func (s *session) months(ctx context.Context, p *planned) ([]report.Month, error) {
 	byMonth := map[string]report.Month{}
+	p.Since = map[string]time.Time{}
 	for raw, err := range s.store.History(ctx) {
 		if err != nil {
 			return nil, err
@@ -253,6 +254,15 @@ func (s *session) months(ctx context.Context, p *planned) ([]report.Month, error
 		var m report.Month
 		if err := json.Unmarshal(raw, &m); err != nil {
 			return nil, fmt.Errorf("summaries of runs: %w", err)
+		}
+		if m.At.Before(p.GeneratedAt) {
+			since := make(map[string]time.Time, len(m.Failed)) // what was read in between is forgotten
+			for _, place := range m.Failed {
+				if since[place] = m.At; !p.Since[place].IsZero() {
+					since[place] = p.Since[place]
+				}
+			}
+			p.Since = since
 		}
 		if m.Currency != p.Finance.Currency { // amounts that cannot be added to these
 			continue
