@@ -34,7 +34,7 @@ type Run struct {
 	Deleted     MonthDeleted         // by sweeps of the month of the run
 	Since       map[string]time.Time // by Place: what cannot be read, and could not be in all runs from then on; others since this run
 	Finance     Finance
-	Lifecycle   map[image.Repository]bool // repositories with a lifecycle policy; nil: not known
+	Lifecycle   map[image.Repository]bool // whether repositories have a lifecycle policy; of one that is missing it is not known
 	Workbook    string                    // where the workbook is, for messages; "": they do not say
 }
 

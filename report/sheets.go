@@ -127,13 +127,14 @@ func (b *book) layers(r *repository) string {
 }
 
 func (b *book) lifecycle(r *repository) any {
-	if b.run.Lifecycle == nil {
+	switch has, known := b.run.Lifecycle[r.Repository]; {
+	case !known:
 		return nil
-	}
-	if b.run.Lifecycle[r.Repository] {
+	case has:
 		return "yes"
+	default:
+		return "no"
 	}
-	return "no"
 }
 
 func (b *book) sumBilled(t *totals) any {

@@ -175,6 +175,7 @@ func (s *session) finance(ctx context.Context, p *planned) error {
 // stored measures what each repository stores and what is freed of it by what goes, registry by registry.
 func (s *session) stored(ctx context.Context, p *planned, goes func(image.Repository, *planner.Decision) bool) (map[image.Repository]cost.Stored, error) {
 	all := map[image.Repository]cost.Stored{}
+	p.Lifecycle = map[image.Repository]bool{}
 	var at image.Registry
 	var contents map[string]*image.Contents
 	var holdings []cost.Holding
@@ -201,6 +202,9 @@ func (s *session) stored(ctx context.Context, p *planned, goes func(image.Reposi
 				}
 				contents[c.Repository.Name] = &c
 			}
+		}
+		if l := r.Inventory.Lifecycle; l != "" {
+			p.Lifecycle[r.Repository] = l == image.LifecycleSome
 		}
 		h := cost.Holding{Contents: contents[r.Repository.Name], Images: make([]cost.Fate, len(r.Decisions))}
 		for i := range r.Decisions {

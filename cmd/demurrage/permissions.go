@@ -34,7 +34,7 @@ func permissionsCommand() *cli.Command {
 		Usage: "prints what the roles have to be allowed, exactly",
 		Description: `The policy of the role that demurrage scans an account with: every action that a scan calls and none besides, made
 from the same tables that the scanners are held to. Without any one of them the scan has a gap and ends with 2; without
-ecr:GetAccountSetting alone it has none, and savings are shown rather too small.
+ecr:GetAccountSetting and ecr:GetLifecyclePolicy it has none: savings are shown rather too small, and a column stays empty.
 Of account:ListRegions and ec2:DescribeRegions one is enough. With --role sweep, that of the role that "delete" deletes with.
 
   demurrage permissions                            a policy document

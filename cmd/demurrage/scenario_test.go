@@ -511,6 +511,7 @@ func TestCalls(t *testing.T) {
 			"ecr:DescribeImages":         pages(images, 1000) + 2, // big, multi, own
 			"ecr:GetRegistryPolicy":      2,
 			"ecr:GetRepositoryPolicy":    3,
+			"ecr:GetLifecyclePolicy":     3,
 			"ecr:ListTagsForResource":    3,
 			"ecr:BatchGetImage":          once * pages(indexes, 100),
 

@@ -77,9 +77,19 @@ type Inventory struct {
 	Tags       map[string]string `json:"tags,omitempty"`       // resource tags, for the report
 	HasPolicy  bool              `json:"has_policy,omitempty"` // others may be able to pull: a policy exists, or could not be read
 	Policy     string            `json:"policy,omitempty"`
+	Lifecycle  Lifecycle         `json:"lifecycle,omitempty"`
 	Errors     []string          `json:"errors,omitempty"` // what could not be read; with any of these nothing in it is deletable
 	Images     []Image           `json:"images"`           // sorted by Compare
 }
+
+// Lifecycle says whether a repository has a lifecycle policy; "": nobody knows.
+type Lifecycle string
+
+// The answers.
+const (
+	LifecycleSome Lifecycle = "some"
+	LifecycleNone Lifecycle = "none"
+)
 
 // Compare orders images as every output lists them: by push time, then digest.
 func Compare(a, b Image) int {

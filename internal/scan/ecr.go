@@ -28,6 +28,7 @@ var ecrOps = map[string]bucket{
 	"DescribeImages":       ecrRest,
 	"GetRegistryPolicy":    ecrRest,
 	"GetRepositoryPolicy":  ecrRest,
+	"GetLifecyclePolicy":   ecrRest,
 	"ListTagsForResource":  ecrRest,
 
 	"DescribeRegistry":             ecrRest,
@@ -43,6 +44,7 @@ type repositoryAPI interface {
 	ecr.DescribeRepositoriesAPIClient
 	GetRegistryPolicy(context.Context, *ecr.GetRegistryPolicyInput, ...func(*ecr.Options)) (*ecr.GetRegistryPolicyOutput, error)
 	GetRepositoryPolicy(context.Context, *ecr.GetRepositoryPolicyInput, ...func(*ecr.Options)) (*ecr.GetRepositoryPolicyOutput, error)
+	GetLifecyclePolicy(context.Context, *ecr.GetLifecyclePolicyInput, ...func(*ecr.Options)) (*ecr.GetLifecyclePolicyOutput, error)
 	DescribeRegistry(context.Context, *ecr.DescribeRegistryInput, ...func(*ecr.Options)) (*ecr.DescribeRegistryOutput, error)
 	ListPullTimeUpdateExclusions(context.Context, *ecr.ListPullTimeUpdateExclusionsInput, ...func(*ecr.Options)) (*ecr.ListPullTimeUpdateExclusionsOutput, error)
 	GetAccountSetting(context.Context, *ecr.GetAccountSettingInput, ...func(*ecr.Options)) (*ecr.GetAccountSettingOutput, error)
@@ -264,7 +266,18 @@ func (s *ecrScan) inventory(ctx context.Context, inv *image.Inventory) error {
 	}
 
 	if s.opts.Repositories != nil {
-		return nil // resource tags are for the report
+		return nil // what follows is for the report
+	}
+	_, err = s.repositories.GetLifecyclePolicy(ctx, &ecr.GetLifecyclePolicyInput{RepositoryName: &name})
+	switch {
+	case err == nil:
+		inv.Lifecycle = image.LifecycleSome
+	case repositoryGone(err):
+		return errDeleted
+	case errorCode(err) == (&types.LifecyclePolicyNotFoundException{}).ErrorCode():
+		inv.Lifecycle = image.LifecycleNone
+	default: // no decision rests on it
+		s.note("", "whether its repositories have lifecycle policies could not be read: GetLifecyclePolicy: "+reason(err))
 	}
 	arn := inv.Repository.ARN()
 	tags, err := s.repositories.ListTagsForResource(ctx, &ecr.ListTagsForResourceInput{ResourceArn: &arn})

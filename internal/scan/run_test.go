@@ -79,6 +79,7 @@ func TestCallsAreCounted(t *testing.T) {
 		"ecr:GetRegistryPolicy":    1,
 		"ecr:DescribeImages":       repositories * ceil(total, 1000),
 		"ecr:GetRepositoryPolicy":  repositories,
+		"ecr:GetLifecyclePolicy":   repositories,
 		"ecr:ListTagsForResource":  repositories,
 		"ecr:BatchGetImage":        repositories * 2,
 
