@@ -541,18 +541,60 @@ func TestPageOfMany(t *testing.T) {
 	t.Logf("%d bytes, %d fields, made and read in %s", len(raw), cells, time.Since(start))
 }
 
-// The script runs in a real browser with nothing to complain of, where there is one.
-func TestPageInBrowser(t *testing.T) {
-	var browser string
+// browser finds a Chromium, or skips the test.
+func browser(t *testing.T) string {
+	t.Helper()
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
-			browser = path
-			break
+			return path
 		}
 	}
-	if browser == "" {
-		t.Skip("no Chromium")
+	t.Skip("no Chromium")
+	return ""
+}
+
+// On paper every page of a long table has the header.
+func TestPageInPrint(t *testing.T) {
+	chromium := browser(t)
+	if _, err := exec.LookPath("pdftotext"); err != nil {
+		t.Skip("no pdftotext")
 	}
+	dir := t.TempDir()
+	page, pdf := filepath.Join(dir, "report.html"), filepath.Join(dir, "report.pdf")
+	var b bytes.Buffer
+	if err := HTML(&b, bulk(t, 100, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(page, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), chromium, "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir="+dir, "--no-pdf-header-footer", "--print-to-pdf="+pdf, "file://"+page)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	text, err := exec.CommandContext(t.Context(), "pdftotext", "-layout", pdf, "-").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile(`(?m)^ *team/service`)
+	tables := 0
+	for i, s := range strings.Split(string(text), "\f") {
+		if !row.MatchString(s) {
+			continue
+		}
+		tables++
+		if !regexp.MustCompile(`(?m)^ *Repository +Account`).MatchString(s) {
+			t.Errorf("page %d has rows without a header:\n%s", i+1, s)
+		}
+	}
+	if tables < 2 {
+		t.Errorf("%d pages of repositories", tables)
+	}
+}
+
+// The script runs in a real browser with nothing to complain of, where there is one.
+func TestPageInBrowser(t *testing.T) {
+	browser := browser(t)
 	for i, s := range []string{"harmless", "<script>alert(1)</script>", "</script><img src=x onerror=alert(1)>", "\u202etxt.exe"} {
 		var b bytes.Buffer
 		if err := HTML(&b, hostile(t, s)); err != nil {

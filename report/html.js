@@ -45,7 +45,8 @@
         const tr = make("tr");
         rows[at].forEach((v, i) => {
           const kind = t.columns[i].kind;
-          tr.append(make("td", isNumber(kind) ? { class: "number" } : kind === "date" ? { class: "date" } : {}, show(v, kind)));
+          const text = show(v, kind);
+          tr.append(make("td", isNumber(kind) ? { class: "number" } : text.length <= 24 ? { class: "short" } : {}, text));
         });
         return tr;
       }));

@@ -30,7 +30,7 @@ func (b *book) accounts() error {
 		units = max(units, utf8.RuneCountInString(list[i].OU)+3)
 	}
 	fields := []field{
-		{"Account", kindText, 14}, {"Name", kindText, 20}, {"OU", kindText, float64(min(units, 60))}, {"Cost centre", kindText, 12}, {"Owner", kindText, 14},
+		{"Account", kindText, 14}, {"Name", kindText, 20}, {"OU", kindWrap, float64(min(units, 60))}, {"Cost centre", kindText, 12}, {"Owner", kindText, 14},
 		{"Repositories", kindInt, 15}, {"Images", kindInt, 9}, {titleStored, kindGB, 11}, {b.titleList(), kindMoney, 12},
 		{b.titleBilled(), kindMoney, 12}, {"Billed minus list (" + b.facts.currency + ")", kindMoney, 12}, {titleReclaimable, kindGB, 15},
 		{b.titleLow(), kindMoney, 12}, {b.titleHigh(), kindMoney, 12}, {"Saving share of list cost", kindPercent, 11}, {"Blocked (GB)", kindGB, 10},
@@ -60,9 +60,6 @@ func (b *book) accounts() error {
 			values = append(values, b.monthOf(a, m))
 		}
 		if err := s.add(values...); err != nil {
-			return err
-		}
-		if err := b.file.SetRowHeight(sheetAccounts, s.row, heightOf(coverageText(a), 34)); err != nil {
 			return err
 		}
 		at, _ := excelize.CoordinatesToCellName(trend, s.row)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"demurrage/internal/cost"
 )
@@ -79,7 +78,7 @@ func (b *book) assumptions() error {
 	say("Configuration (SHA-256)", run.ConfigSHA256)
 	say("Version", "demurrage "+run.Version)
 
-	s, err := b.plain(sheetAssumptions, []field{{"Assumption", kindWrap, 44}, {"Value", kindWrap, 110}}, len(list))
+	s, err := b.plain(sheetAssumptions, []field{{"Assumption", kindWrap, 50}, {"Value", kindWrap, 110}}, len(list))
 	if err != nil {
 		return err
 	}
@@ -87,19 +86,8 @@ func (b *book) assumptions() error {
 		if err := s.add(r.topic, r.value); err != nil {
 			return err
 		}
-		if text, ok := r.value.(string); ok {
-			if err := b.file.SetRowHeight(sheetAssumptions, s.row, heightOf(text, 115)); err != nil {
-				return err
-			}
-		}
 	}
 	return s.close()
-}
-
-// heightOf is how high a row is that wraps a text at so many characters, in points.
-func heightOf(s string, width int) float64 {
-	lines := 1 + utf8.RuneCountInString(s)/width
-	return 15.5 * float64(min(lines, 26)) // a row has 409 points at most
 }
 
 var terms = [][3]string{
@@ -134,9 +122,6 @@ func (b *book) glossary() error {
 	}
 	for _, t := range terms {
 		if err := s.add(t[0], t[1], t[2]); err != nil {
-			return err
-		}
-		if err := b.file.SetRowHeight(sheetGlossary, s.row, heightOf(t[1], 95)); err != nil {
 			return err
 		}
 	}

@@ -155,7 +155,7 @@ func sumLow(t *totals) any {
 func (b *book) images(open func() (string, io.WriteCloser, error)) (err error) {
 	fields := []field{
 		{"Account", kindText, 14}, {"Region", kindText, 15}, {"Repository", kindText, 30}, {"Digest", kindText, 72}, {"Tags", kindText, 24},
-		{"Pushed", kindDate, 11}, {"Last pulled", kindDate, 11}, {"Size (MB)", kindGB, 11}, {"Rule", kindText, 16}, {"Reason", kindText, 60},
+		{"Pushed", kindDate, 11}, {"Last pulled", kindDate, 11}, {"Size (MB)", kindGB, 11}, {"Rule", kindText, 16}, {"Reason", kindWrap, 90},
 	}
 	total := b.facts.total.count.Delete.Images
 	fit := min(total, b.maxRows-1)
@@ -258,8 +258,8 @@ func (b *book) blocked() error {
 	}
 	slices.SortStableFunc(repos, func(x, y *repository) int { return cmp.Compare(y.held, x.held) })
 	s, err := b.sheet(sheetBlocked, []field{
-		{"What", kindText, 20}, {"Account", kindText, 15}, {"Account name", kindText, 24}, {"Region", kindText, 24}, {"Source", kindText, 26},
-		{"Error", kindText, 60}, {"What to do", kindText, 60}, {"Images it is one reason to hold back", kindInt, 14}, {"Held back (GB)", kindGB, 12},
+		{"What", kindText, 26}, {"Account", kindText, 15}, {"Account name", kindText, 24}, {"Region", kindWrap, 24}, {"Source", kindWrap, 26},
+		{"Error", kindWrap, 60}, {"What to do", kindWrap, 60}, {"Images it is one reason to hold back", kindInt, 14}, {"Held back (GB)", kindGB, 12},
 		{"Images that mending it alone unblocks", kindInt, 16}, {"Unblocked by mending it alone (GB)", kindGB, 16},
 		{b.perMonth("Saving it holds back, high"), kindMoney, 19}, {"Without a known price (GB)", kindGB, 15},
 	}, len(gaps)+len(repos), false)
@@ -295,8 +295,8 @@ func (b *book) blocked() error {
 func (b *book) broken() error {
 	list := b.run.Plan.Broken
 	s, err := b.sheet(sheetBroken, []field{
-		{"Reference", kindText, 80}, {"Live or latent", kindText, 14}, {"Source", kindText, 22}, {"Resource", kindText, 90}, {"Account", kindText, 15},
-		{"Account name", kindText, 24}, {"Region", kindText, 16}, {"Detail", kindText, 40},
+		{"Reference", kindWrap, 80}, {"Live or latent", kindText, 14}, {"Source", kindText, 22}, {"Resource", kindWrap, 90}, {"Account", kindText, 15},
+		{"Account name", kindText, 24}, {"Region", kindText, 16}, {"Detail", kindWrap, 40},
 	}, len(list), false)
 	if err != nil {
 		return err
@@ -316,7 +316,7 @@ func (b *book) coverage() error {
 	unscanned, notes := b.run.Plan.Unscanned, b.run.Plan.Notes
 	s, err := b.sheet(sheetCoverage, []field{
 		{"Account", kindText, 15}, {"Account name", kindText, 24}, {"Region", kindText, 16}, {"Source", kindText, 22}, {"Status", kindText, 14},
-		{"Error", kindText, 90}, {"Since", kindDate, 12},
+		{"Error", kindWrap, 90}, {"Since", kindDate, 12},
 	}, len(list)+len(unscanned)+len(notes), false)
 	if err != nil {
 		return err

@@ -161,7 +161,7 @@ func (b *book) largestChart(at string, first, rows int) error {
 		Dimension: excelize.ChartDimension{Width: chartWidth, Height: chartHeight},
 		Title:     title("Ten largest accounts: " + strings.ToLower(what) + " and saving, " + kind + " (" + b.facts.currency + ")"),
 		Legend:    excelize.ChartLegend{Position: "bottom"},
-		XAxis:     excelize.ChartAxis{ReverseOrder: true, Font: small},
+		XAxis:     excelize.ChartAxis{ReverseOrder: true, Font: excelize.Font{Size: 7, Color: small.Color}},
 		YAxis:     excelize.ChartAxis{MajorGridLines: true, Font: small, NumFmt: axisFormat(b.weight(&b.byWeight()[0].sums).Float()), Minimum: new(float64)},
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/xuri/excelize/v2"
 
@@ -210,7 +211,7 @@ func (b *book) prepare() error {
 	big := func(k kind) excelize.Style {
 		return excelize.Style{CustomNumFmt: &formats[k], Font: &excelize.Font{Family: fontName, Bold: true, Size: 14}, Alignment: &excelize.Alignment{Horizontal: "left"}}
 	}
-	indented := &excelize.Alignment{Horizontal: "left", Indent: 1} // away from the number before it
+	indented := &excelize.Alignment{Horizontal: "left", Indent: 1, Vertical: "top"} // away from the number before it
 	top := &excelize.Alignment{Vertical: "top", WrapText: true}
 	styles := [kinds]excelize.Style{
 		kindHeader: {Font: &excelize.Font{Family: fontName, Size: 11, Bold: true}, Fill: solid(blue), Alignment: &excelize.Alignment{Horizontal: "left", Indent: 1, Vertical: "center", WrapText: true}},
@@ -222,14 +223,14 @@ func (b *book) prepare() error {
 		kindIncomplete: {Font: &excelize.Font{Family: fontName, Bold: true, Size: 12}, Fill: solid(amber), Alignment: &excelize.Alignment{Vertical: "center"}},
 		kindOK:         {Font: &excelize.Font{Family: fontName, Size: 11, Bold: true}, Fill: solid(green), Alignment: indented},
 		kindDiffers:    {Font: &excelize.Font{Family: fontName, Size: 11, Bold: true}, Fill: solid(pink), Alignment: indented},
-		kindWrap:       {Alignment: &excelize.Alignment{Horizontal: "left", Indent: 1, Vertical: "top", WrapText: true}},
-		kindRate:       {CustomNumFmt: &formats[kindPrice], Alignment: &excelize.Alignment{Horizontal: "left", Indent: 1}},
-		kindWord:       {Alignment: &excelize.Alignment{Horizontal: "right"}},
+		kindWrap:       {CustomNumFmt: &formats[kindText], Alignment: &excelize.Alignment{Horizontal: "left", Indent: 1, Vertical: "top", WrapText: true}},
+		kindRate:       {CustomNumFmt: &formats[kindPrice], Alignment: indented},
+		kindWord:       {Alignment: &excelize.Alignment{Horizontal: "right", Vertical: "top"}},
 		kindLabel:      {Font: &excelize.Font{Family: fontName, Size: 8, Color: "595959"}, Alignment: &excelize.Alignment{Vertical: "bottom", WrapText: true}, Border: line("top", "BFBFBF")},
 		kindBigInt:     big(kindInt), kindBigMoney: big(kindMoney), kindBigPercent: big(kindPercent), kindBigTB: big(kindTB), kindBigGB: big(kindGB),
 	}
 	for k, format := range formats {
-		styles[k] = excelize.Style{CustomNumFmt: &format}
+		styles[k] = excelize.Style{CustomNumFmt: &format, Alignment: &excelize.Alignment{Vertical: "top"}}
 		styles[kindTotal+kind(k)] = excelize.Style{CustomNumFmt: &format, Font: &excelize.Font{Family: fontName, Size: 11, Bold: true},
 			Border: line("top", "000000")}
 	}
@@ -390,6 +391,7 @@ func (s *sheet) header() error {
 func (s *sheet) add(values ...any) error { return s.write(0, values) }
 
 func (s *sheet) write(style kind, values []any) error {
+	lines := 1
 	for i := range s.fields {
 		s.cells[i] = nil
 		if i >= len(values) || values[i] == nil {
@@ -415,10 +417,36 @@ func (s *sheet) write(style kind, values []any) error {
 		if k < kindHeader {
 			k += style
 		}
+		if text, ok := cell.Value.(string); ok && k == kindWrap {
+			lines = max(lines, linesOf(text, int(s.fields[i].width)))
+		}
 		cell.StyleID = s.book.styles[k]
 		s.cells[i] = cell
 	}
+	if lines > 1 {
+		return s.set(excelize.RowOpts{Height: lineHeight * float64(min(lines, 26))}) // a row has 409 points at most
+	}
 	return s.set()
+}
+
+const lineHeight = 15.5 // points
+
+// linesOf is in how many lines a cell shows a text. Words go to the next line as a whole, unless they are longer than one.
+func linesOf(s string, width int) int {
+	lines, used := 1, 0
+	for word := range strings.FieldsSeq(s) {
+		n := utf8.RuneCountInString(word)
+		if used > 0 && used+1+n > width {
+			lines, used = lines+1, 0
+		}
+		if used > 0 {
+			used++
+		}
+		used += n
+		lines += (used - 1) / width
+		used = 1 + (used-1)%width
+	}
+	return lines
 }
 
 // styled is a value that looks other than its column.

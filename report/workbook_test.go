@@ -457,3 +457,59 @@ func BenchmarkWorkbookImages(b *testing.B) {
 	}
 	b.ReportMetric(float64(run.Plan.Count.Delete.Images), "rows")
 }
+
+func TestLinesOf(t *testing.T) {
+	for _, c := range []struct {
+		s    string
+		want int
+	}{
+		{"", 1}, {"ten letter", 1}, {"eleven more", 2}, {"1234567890", 1}, {"12345678901", 2}, {"a 1234567890", 2}, {"a 12345678901 b", 3},
+		{"123456789012345678901", 3}, {"ü ü ü ü ü", 1}, {"one two three four", 2},
+	} {
+		if got := linesOf(c.s, 10); got != c.want {
+			t.Errorf("%q takes %d lines, want %d", c.s, got, c.want)
+		}
+	}
+}
+
+// What is longer than its column is wrapped, in a row that is high enough for it: nothing is cut off in print.
+func TestLongTextIsWrapped(t *testing.T) {
+	_, book := written(t, sample(t), WorkbookOptions{})
+	wrapped := map[string]bool{}
+	for _, sheet := range []string{sheetBlocked, sheetBroken, sheetCoverage, sheetAssumptions, sheetGlossary} {
+		for y, row := range rows(t, book, sheet)[1:] {
+			height, err := book.GetRowHeight(sheet, y+2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for x, cell := range row {
+				column, _ := excelize.ColumnNumberToName(x + 1)
+				width, err := book.GetColWidth(sheet, column)
+				if err != nil {
+					t.Fatal(err)
+				}
+				n := len([]rune(cell))
+				if n <= int(width) {
+					continue
+				}
+				id, err := book.GetCellStyle(sheet, column+strconv.Itoa(y+2))
+				if err != nil {
+					t.Fatal(err)
+				}
+				style, err := book.GetStyle(id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if room := max(int(height/lineHeight), 1) * int(width); style.Alignment == nil || !style.Alignment.WrapText || room < n {
+					t.Errorf("%s: %d characters in a row with room for %d: %q", sheet, n, room, cell)
+				}
+				wrapped[sheet] = true
+			}
+		}
+	}
+	for _, sheet := range []string{sheetBlocked, sheetCoverage, sheetAssumptions, sheetGlossary} {
+		if !wrapped[sheet] {
+			t.Errorf("%s has no long text to look at", sheet)
+		}
+	}
+}
