@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"demurrage/internal/cost"
@@ -325,10 +326,11 @@ func (b *book) coverage() error {
 		c := &list[i]
 		var since any
 		if c.Status == image.CoverageFailed {
-			since = b.run.GeneratedAt
-			if t, ok := b.run.Since[Place(*c)]; ok {
-				since = t
+			t, ok := b.run.Since[Place(*c)]
+			if !ok {
+				t = b.run.GeneratedAt
 			}
+			since = t.UTC().Truncate(24 * time.Hour) // the day
 		}
 		if err := s.add(c.Account, b.run.account(c.Account).Name, c.Region, c.Source, string(c.Status), c.Error, since); err != nil {
 			return err
