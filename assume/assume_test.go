@@ -64,7 +64,7 @@ func environment(t *testing.T, url string) {
 func (w *world) as(key string) aws.Config {
 	return aws.Config{
 		Region: "us-east-1", BaseEndpoint: &w.url, Credentials: credentials.NewStaticCredentialsProvider(key, "secret", ""),
-		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+		HTTPClient: SteadyClient{newHTTPClient()}, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 	}
 }
 

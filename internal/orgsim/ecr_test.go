@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -73,26 +71,7 @@ type registry struct {
 	name string
 }
 
-func (m *sim) ecrAs(cfg aws.Config) *ecr.Client { return ecr.NewFromConfig(steady(cfg)) }
-
-// steady makes a configuration's client hide the WriteTo method of request bodies. The SDK closes a body as soon as
-// the answer's header is there, and WriteTo of its closed bodies is an error; net/http, which looks for the body's
-// end after it has sent all of it, then drops the connection under a long answer. It takes a server as fast as this
-// one to see that, and clients that retry, as all but those of these tests do, are not affected.
-func steady(cfg aws.Config) aws.Config {
-	cfg.HTTPClient = &http.Client{Transport: plainBodies{http.DefaultTransport.(*http.Transport).Clone()}}
-	return cfg
-}
-
-type plainBodies struct{ *http.Transport }
-
-func (p plainBodies) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body != nil && r.Body != http.NoBody {
-		r = r.Clone(r.Context())
-		r.Body = struct{ io.ReadCloser }{r.Body}
-	}
-	return p.Transport.RoundTrip(r)
-}
+func (m *sim) ecrAs(cfg aws.Config) *ecr.Client { return ecr.NewFromConfig(cfg) }
 
 func (m *sim) repository(cfg aws.Config, name string) registry {
 	m.t.Helper()

@@ -99,7 +99,7 @@ func TestCLITaskSets(t *testing.T) {
 	if t.Failed() || t.Skipped() {
 		return
 	}
-	out, err := ecs.NewFromConfig(steady(m.as(accountA))).DescribeTaskSets(t.Context(), &ecs.DescribeTaskSetsInput{Cluster: aws.String("main"), Service: aws.String("ext")})
+	out, err := ecs.NewFromConfig(m.as(accountA)).DescribeTaskSets(t.Context(), &ecs.DescribeTaskSetsInput{Cluster: aws.String("main"), Service: aws.String("ext")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ type cluster struct {
 
 func (m *sim) cluster(cfg aws.Config) cluster {
 	m.t.Helper()
-	c := cluster{ecs.NewFromConfig(steady(cfg)), m.t}
+	c := cluster{ecs.NewFromConfig(cfg), m.t}
 	if _, err := c.CreateCluster(m.t.Context(), &ecs.CreateClusterInput{ClusterName: aws.String("main")}); err != nil {
 		m.t.Fatal(err)
 	}
@@ -398,7 +398,7 @@ func TestTaskDefinitions(t *testing.T) {
 	m := newSim(t)
 	cfg := m.as(accountA)
 	cfg.Region = "cn-north-1"
-	c := cluster{ecs.NewFromConfig(steady(cfg)), t}
+	c := cluster{ecs.NewFromConfig(cfg), t}
 	ctx := t.Context()
 	for range 3 {
 		c.register("web", "a:1")

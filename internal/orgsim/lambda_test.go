@@ -25,7 +25,7 @@ func TestFunctionKeepsResolvedDigest(t *testing.T) {
 	r := m.repository(m.as(accountA), "app")
 	m.SetClock(time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC))
 	d1 := r.push(manifestOf("v1"), "latest")
-	c := lambda.NewFromConfig(steady(m.as(accountA)))
+	c := lambda.NewFromConfig(m.as(accountA))
 	ctx := t.Context()
 	made, err := c.CreateFunction(ctx, imageFunction("fn", appURI+":latest"))
 	if err != nil {
@@ -109,7 +109,7 @@ func TestFunctionImagesAreChecked(t *testing.T) {
 	v := manifestOf("v1")
 	r.push(v, "v1")
 	r.push(indexOf(v), "multi")
-	own, other := lambda.NewFromConfig(steady(m.as(accountA))), lambda.NewFromConfig(steady(m.as(accountB)))
+	own, other := lambda.NewFromConfig(m.as(accountA)), lambda.NewFromConfig(m.as(accountB))
 	ctx := t.Context()
 	for uri, want := range map[string]string{
 		appURI + ":none":  "InvalidParameterValueException",
@@ -146,7 +146,7 @@ func TestFunctionListing(t *testing.T) {
 	m := newSim(t)
 	r := m.repository(m.as(accountA), "app")
 	r.push(manifestOf("v1"), "v1")
-	c := lambda.NewFromConfig(steady(m.as(accountA)))
+	c := lambda.NewFromConfig(m.as(accountA))
 	ctx := t.Context()
 	for i := range 60 {
 		in := imageFunction(fmt.Sprintf("fn%02d", i), appURI+":v1")
@@ -196,7 +196,7 @@ func TestVersionsAndAliases(t *testing.T) {
 	t.Parallel()
 	m := newSim(t)
 	r := m.repository(m.as(accountA), "app")
-	c := lambda.NewFromConfig(steady(m.as(accountA)))
+	c := lambda.NewFromConfig(m.as(accountA))
 	ctx := t.Context()
 	fn := aws.String("fn")
 	for i := range 3 {
@@ -277,7 +277,7 @@ func TestFunctionsInChina(t *testing.T) {
 	cfg := m.as(accountA)
 	cfg.Region = "cn-north-1"
 	m.repository(cfg, "app").push(manifestOf("v1"), "v1")
-	c := lambda.NewFromConfig(steady(cfg))
+	c := lambda.NewFromConfig(cfg)
 	out, err := c.CreateFunction(t.Context(), imageFunction("fn", accountA+".dkr.ecr.cn-north-1.amazonaws.com.cn/app:v1"))
 	if err != nil || *out.FunctionArn != "arn:aws-cn:lambda:cn-north-1:111111111111:function:fn" {
 		t.Fatal(out, err)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -41,9 +40,7 @@ func newDemoSim(t *testing.T) demoSim {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ts := httptest.NewServer(s)
-	t.Cleanup(ts.Close)
-	return demoSim{&sim{Server: s, t: t, url: ts.URL}}
+	return demoSim{serve(t, s)}
 }
 
 func (m demoSim) in(account, region string) aws.Config {

@@ -1,7 +1,6 @@
 package orgsim
 
 import (
-	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -20,9 +19,7 @@ func TestSeedScale(t *testing.T) {
 	if err := s.SeedScale(demoNow, 3, 2, 100); err != nil {
 		t.Fatal(err)
 	}
-	ts := httptest.NewServer(s)
-	t.Cleanup(ts.Close)
-	m := demoSim{&sim{Server: s, t: t, url: ts.URL}}
+	m := demoSim{serve(t, s)}
 
 	repositories, images := 0, 0
 	for _, reg := range s.allRegions() {
