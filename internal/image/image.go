@@ -18,6 +18,8 @@ type Image struct {
 	Bytes        int64     `json:"b,omitempty"` // ImageSizeInBytes; of an index: its largest child's, so never to be added to them
 	PushedAt     time.Time `json:"p"`
 	LastPulledAt time.Time `json:"u,omitzero"` // lastRecordedPullTime, without demurrage's own reads; zero: none recorded
+	ArchivedAt   time.Time `json:"h,omitzero"` // lastArchivedAt
+	ActivatedAt  time.Time `json:"v,omitzero"` // lastActivatedAt: restored from the archive
 	MediaType    string    `json:"m,omitempty"`
 	ArtifactType string    `json:"a,omitempty"`
 	Status       Status    `json:"s,omitempty"` // "" is ACTIVE
@@ -78,6 +80,7 @@ type Inventory struct {
 	HasPolicy  bool              `json:"has_policy,omitempty"` // others may be able to pull: a policy exists, or could not be read
 	Policy     string            `json:"policy,omitempty"`
 	Lifecycle  Lifecycle         `json:"lifecycle,omitempty"`
+	Expires    string            `json:"expires,omitempty"` // the text of its lifecycle policy
 	Errors     []string          `json:"errors,omitempty"` // what could not be read; with any of these nothing in it is deletable
 	Images     []Image           `json:"images"`           // sorted by Compare
 }

@@ -268,10 +268,10 @@ func (s *ecrScan) inventory(ctx context.Context, inv *image.Inventory) error {
 	if s.opts.Repositories != nil {
 		return nil // what follows is for the report
 	}
-	_, err = s.repositories.GetLifecyclePolicy(ctx, &ecr.GetLifecyclePolicyInput{RepositoryName: &name})
+	lifecycle, err := s.repositories.GetLifecyclePolicy(ctx, &ecr.GetLifecyclePolicyInput{RepositoryName: &name})
 	switch {
 	case err == nil:
-		inv.Lifecycle = image.LifecycleSome
+		inv.Lifecycle, inv.Expires = image.LifecycleSome, s.names.intern(aws.ToString(lifecycle.LifecyclePolicyText))
 	case repositoryGone(err):
 		return errDeleted
 	case errorCode(err) == (&types.LifecyclePolicyNotFoundException{}).ErrorCode():
@@ -356,6 +356,7 @@ func (s *ecrScan) image(d *types.ImageDetail) (image.Image, error) {
 	if d.LastRecordedPullTime != nil {
 		img.LastPulledAt = d.LastRecordedPullTime.UTC()
 	}
+	img.ArchivedAt, img.ActivatedAt = aws.ToTime(d.LastArchivedAt).UTC(), aws.ToTime(d.LastActivatedAt).UTC()
 	if d.ImageStatus != types.ImageStatusActive {
 		img.Status = image.Status(s.names.intern(string(d.ImageStatus)))
 	}
