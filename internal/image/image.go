@@ -81,8 +81,8 @@ type Inventory struct {
 	Policy     string            `json:"policy,omitempty"`
 	Lifecycle  Lifecycle         `json:"lifecycle,omitempty"`
 	Expires    string            `json:"expires,omitempty"` // the text of its lifecycle policy
-	Errors     []string          `json:"errors,omitempty"` // what could not be read; with any of these nothing in it is deletable
-	Images     []Image           `json:"images"`           // sorted by Compare
+	Errors     []string          `json:"errors,omitempty"`  // what could not be read; with any of these nothing in it is deletable
+	Images     []Image           `json:"images"`            // sorted by Compare
 }
 
 // Lifecycle says whether a repository has a lifecycle policy; "": nobody knows.
