@@ -19,9 +19,11 @@ func simCommand() *cli.Command {
 		Name:  "sim",
 		Usage: "serves the simulated organization, for the aws CLI, other tools and tests",
 		Description: `Serves until it is interrupted. An access key of 12 digits is that account; any other is the management account 999999999999.
+It prints the variables that another terminal has to export to use it.
 
   demurrage sim --write-config accounts.toml
-  AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=222222222222 AWS_SECRET_ACCESS_KEY=any aws ecr describe-repositories
+  AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=222222222222 AWS_SECRET_ACCESS_KEY=any \
+    aws ecr describe-repositories --region us-east-1
   curl -X POST http://127.0.0.1:4566/_sim/clock -d '{"now": "2026-01-31T00:00:00Z"}'`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:4566", Usage: "the `ADDRESS` to listen on; port 0 chooses one"},
@@ -43,10 +45,26 @@ func simCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.App.Writer, "simulated organization (%s) on http://%s\n", c.String("seed"), listener.Addr())
+			fmt.Fprintf(c.App.Writer, "simulated organization (%s) on http://%s\n%s", c.String("seed"), listener.Addr(), simExports(c.String("seed"), "http://"+listener.Addr().String()))
 			return serve(c.Context, listener, server)
 		},
 	}
+}
+
+// simExports are the shell commands after which demurrage and the aws CLI in another terminal use the organization at
+// an endpoint: as the account that demurrage is meant to run in, and with the external id that its roles ask for.
+func simExports(seed, endpoint string) string {
+	account, externalID := orgsim.ManagementAccount, ""
+	if seed == "demo" {
+		company := orgsim.Demo()
+		account, externalID = company.Hub, company.ExternalID
+	}
+	lines := "export AWS_ENDPOINT_URL=" + endpoint + " AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1\n" +
+		"export AWS_ACCESS_KEY_ID=" + account + " AWS_SECRET_ACCESS_KEY=any AWS_SESSION_TOKEN=\n"
+	if externalID != "" {
+		lines += "export DEMURRAGE_EXTERNAL_ID=" + externalID + "\n"
+	}
+	return lines
 }
 
 // seeded makes a simulated organization and the configuration that fits it.

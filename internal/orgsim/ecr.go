@@ -54,6 +54,7 @@ func ecrService() *service {
 		lowerCamel:   true,
 	}
 	addECRRepositoryOps(s)
+	addECRLifecycleOps(s)
 	addECRRegistryOps(s)
 	addECRImageOps(s)
 	return s

@@ -187,3 +187,45 @@ func TestCLIImages(t *testing.T) {
 		{args: "ecr delete-repository --repository-name app --force --query repository.repositoryName", want: "app"},
 	})
 }
+
+func TestCLILifecyclePolicies(t *testing.T) {
+	t.Parallel()
+	m := newSim(t)
+	m.SetClock(lifecycleNow.AddDate(0, 0, -20))
+	v := cliManifests()
+	v["own"] = `{"rules":[{"rulePriority":1,"selection":{"tagStatus":"untagged","countType":"sinceImagePushed","countUnit":"days","countNumber":14},"action":{"type":"expire"}}]}`
+	v["archive"] = `{"rules":[{"rulePriority":3,"selection":{"tagStatus":"tagged","tagPatternList":["t*"],"countType":"sinceImagePulled","countUnit":"days","countNumber":14},"action":{"type":"transition","targetStorageClass":"archive"}}]}`
+	v["first"] = `{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":1},"action":{"type":"expire"}},{"rulePriority":2,"selection":{"tagStatus":"untagged","countType":"imageCountMoreThan","countNumber":1},"action":{"type":"expire"}}]}`
+	v["pulled"] = strings.Replace(v["own"], "sinceImagePushed", "sinceImagePulled", 1)
+	v["prose"] = strings.Repeat("policy", 20)
+	v["untagged"] = digestOf(v["v3"])
+	runCLI(t, m, "us-east-1", v, []cliStep{
+		{args: "ecr create-repository --repository-name app --query repository.registryId", want: accountA},
+		{args: "ecr put-image --repository-name app --image-manifest @v1 --image-tag one --query image.imageId.imageDigest", want: "@d1"},
+		{args: "ecr put-image --repository-name app --image-manifest @v2 --image-tag two --query image.imageId.imageDigest", want: "@d2"},
+		{args: "ecr put-image --repository-name app --image-manifest @v3 --query image.imageId.imageDigest", want: "@untagged"},
+	})
+	m.SetClock(lifecycleNow)
+	runCLI(t, m, "us-east-1", v, []cliStep{
+		{args: "ecr put-lifecycle-policy --repository-name app --lifecycle-policy-text @first", want: "error: InvalidParameterException"},
+		{args: "ecr put-lifecycle-policy --repository-name app --lifecycle-policy-text @pulled", want: "error: InvalidParameterException"},
+		{args: "ecr put-lifecycle-policy --repository-name app --lifecycle-policy-text @prose", want: "error: InvalidParameterException"},
+		{args: "ecr get-lifecycle-policy --repository-name app", want: "error: LifecyclePolicyNotFoundException"},
+		{args: "ecr get-lifecycle-policy-preview --repository-name app", want: "error: LifecyclePolicyPreviewNotFoundException"},
+		{args: "ecr start-lifecycle-policy-preview --repository-name app", want: "error: LifecyclePolicyNotFoundException"},
+		{args: "ecr put-lifecycle-policy --repository-name app --lifecycle-policy-text @own --query lifecyclePolicyText", want: "@own"},
+		{args: "ecr start-lifecycle-policy-preview --repository-name app --query [status,registryId,repositoryName,lifecyclePolicyText]", want: "IN_PROGRESS\t" + accountA + "\tapp\t@own"},
+		{args: "ecr start-lifecycle-policy-preview --repository-name app", want: "error: LifecyclePolicyPreviewInProgressException"},
+		{args: "ecr get-lifecycle-policy-preview --repository-name app --no-paginate --query status", want: "IN_PROGRESS"},
+		{args: "ecr wait lifecycle-policy-preview-complete --repository-name app", want: ""},
+		{args: "ecr get-lifecycle-policy-preview --repository-name app --query previewResults[].[imageDigest,action.type,appliedRulePriority,storageClass,imageTags]", want: "@untagged\tEXPIRE\t1\tSTANDARD\tNone"},
+		{args: "ecr get-lifecycle-policy-preview --repository-name app --filter tagStatus=TAGGED --query [length(previewResults),summary.expiringImageTotalCount]", want: "0\t1"},
+		{args: "ecr start-lifecycle-policy-preview --repository-name app --lifecycle-policy-text @archive --query status", want: "IN_PROGRESS"},
+		{args: "ecr get-lifecycle-policy-preview --repository-name app --no-paginate --query length(previewResults)", want: "0"},
+		{args: "ecr get-lifecycle-policy-preview --repository-name app --image-ids imageTag=two imageTag=one --query previewResults[].[imageTags[0],action.type,action.targetStorageClass,appliedRulePriority]", want: "two\tTRANSITION\tARCHIVE\t3"},
+		{args: "ecr get-lifecycle-policy-preview --repository-name app --query summary.transitioningImageTotalCounts[].[targetStorageClass,imageTotalCount]", want: "ARCHIVE\t1"},
+		{account: accountB, args: "ecr start-lifecycle-policy-preview --registry-id 111111111111 --repository-name app", want: "error: AccessDeniedException"},
+		{args: "ecr register-pull-time-update-exclusion --principal-arn arn:aws:sts::111111111111:assumed-role/reader/me", want: "error: InvalidParameterException"},
+		{args: "ecr describe-images --repository-name app --query length(imageDetails)", want: "3"},
+	})
+}

@@ -2,6 +2,7 @@ package orgsim
 
 import (
 	"encoding/base64"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -182,11 +183,14 @@ func (e *ecrState) excluded(principal string) bool {
 	return slices.ContainsFunc(e.exclusions, func(x ecrExclusion) bool { return x.principal == principal })
 }
 
+// exclusionPrincipal is the form of the API's model, with the account; and its root, which a key of 12 digits is here.
+var exclusionPrincipal = regexp.MustCompile(`^arn:aws(?:-[a-z]+)*:iam::([0-9]{12}):(?:root|(?:role|user)/[\w+=,.@-]+(?:/[\w+=,.@-]+)*)$`)
+
 func registerPullTimeUpdateExclusion(c *Call, in *ecr.RegisterPullTimeUpdateExclusionInput) (*ecr.RegisterPullTimeUpdateExclusionOutput, error) {
 	e := &c.home().ecr
 	arn := aws.ToString(in.PrincipalArn)
-	if parts := strings.SplitN(arn, ":", 6); len(parts) != 6 || parts[2] != "iam" || parts[4] != c.Account {
-		return nil, errorf("InvalidParameterException", "Invalid parameter at 'principalArn' failed to satisfy constraint: 'must be the ARN of an IAM principal of the registry's account'")
+	if m := exclusionPrincipal.FindStringSubmatch(arn); m == nil || len(arn) > 200 || m[1] != c.Account {
+		return nil, errorf("InvalidParameterException", "Invalid parameter at 'principalArn' failed to satisfy constraint: 'must be the ARN of a role or user of the registry's account'")
 	}
 	if e.excluded(arn) {
 		return nil, errorf("ExclusionAlreadyExistsException", "A pull time update exclusion for '%s' already exists", arn)

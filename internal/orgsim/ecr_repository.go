@@ -23,6 +23,7 @@ type ecrRepository struct {
 	scanning   *types.ImageScanningConfiguration
 	policy     *ecrPolicy
 	lifecycle  string
+	preview    *ecrPreview
 	tags       map[string]string
 
 	ecrImages
@@ -71,9 +72,6 @@ func addECRRepositoryOps(s *service) {
 	repositoryOp(s, "SetRepositoryPolicy", setRepositoryPolicy)
 	repositoryOp(s, "GetRepositoryPolicy", getRepositoryPolicy)
 	repositoryOp(s, "DeleteRepositoryPolicy", deleteRepositoryPolicy)
-	repositoryOp(s, "PutLifecyclePolicy", putLifecyclePolicy)
-	repositoryOp(s, "GetLifecyclePolicy", getLifecyclePolicy)
-	repositoryOp(s, "DeleteLifecyclePolicy", deleteLifecyclePolicy)
 	repositoryOp(s, "PutImageTagMutability", putImageTagMutability)
 	op(s, "TagResource", tagRepository, selfAuthorized())
 	op(s, "UntagResource", untagRepository, selfAuthorized())
@@ -207,37 +205,6 @@ func deleteRepositoryPolicy(_ *Call, r *ecrRepository, _ *ecr.DeleteRepositoryPo
 	}
 	out := &ecr.DeleteRepositoryPolicyOutput{PolicyText: new(r.policy.text), RegistryId: new(r.account), RepositoryName: new(r.name)}
 	r.policy = nil
-	return out, nil
-}
-
-// Lifecycle policies are kept and answered, never applied.
-
-func putLifecyclePolicy(_ *Call, r *ecrRepository, in *ecr.PutLifecyclePolicyInput) (*ecr.PutLifecyclePolicyOutput, error) {
-	text := aws.ToString(in.LifecyclePolicyText)
-	if len(text) < 100 || len(text) > 30720 {
-		return nil, errorf("InvalidParameterException", "Invalid parameter at 'LifecyclePolicyText' failed to satisfy constraint: 'Member must have length between 100 and 30720'")
-	}
-	r.lifecycle = text
-	return &ecr.PutLifecyclePolicyOutput{LifecyclePolicyText: new(text), RegistryId: new(r.account), RepositoryName: new(r.name)}, nil
-}
-
-func (r *ecrRepository) errNoLifecycle() error {
-	return errorf("LifecyclePolicyNotFoundException", "Lifecycle policy does not exist for the repository with name '%s' in the registry with id '%s'", r.name, r.account)
-}
-
-func getLifecyclePolicy(_ *Call, r *ecrRepository, _ *ecr.GetLifecyclePolicyInput) (*ecr.GetLifecyclePolicyOutput, error) {
-	if r.lifecycle == "" {
-		return nil, r.errNoLifecycle()
-	}
-	return &ecr.GetLifecyclePolicyOutput{LifecyclePolicyText: new(r.lifecycle), RegistryId: new(r.account), RepositoryName: new(r.name)}, nil
-}
-
-func deleteLifecyclePolicy(_ *Call, r *ecrRepository, _ *ecr.DeleteLifecyclePolicyInput) (*ecr.DeleteLifecyclePolicyOutput, error) {
-	if r.lifecycle == "" {
-		return nil, r.errNoLifecycle()
-	}
-	out := &ecr.DeleteLifecyclePolicyOutput{LifecyclePolicyText: new(r.lifecycle), RegistryId: new(r.account), RepositoryName: new(r.name)}
-	r.lifecycle = ""
 	return out, nil
 }
 

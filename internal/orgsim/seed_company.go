@@ -38,6 +38,13 @@ const (
 	demoDevPolicy = `{"rules":[{"rulePriority":1,"description":"old development images","selection":{"tagStatus":"tagged","tagPrefixList":["dev-"],"countType":"sinceImagePushed","countUnit":"days","countNumber":30},"action":{"type":"expire"}}]}`
 	// Counts images, and so takes the tag of the service that seldom deploys.
 	demoCountPolicy = `{"rules":[{"rulePriority":1,"description":"keep the newest","selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":400},"action":{"type":"expire"}}]}`
+	// What demoDevPolicy should have been: the first rule keeps what carries prod-…, whatever else it is tagged.
+	demoSafePolicy = `{"rules":[{"rulePriority":1,"description":"production stays","selection":{"tagStatus":"tagged","tagPrefixList":["prod-"],"countType":"imageCountMoreThan","countNumber":9999},"action":{"type":"expire"}},` +
+		`{"rulePriority":2,"description":"old development images","selection":{"tagStatus":"tagged","tagPrefixList":["dev-"],"countType":"sinceImagePushed","countUnit":"days","countNumber":30},"action":{"type":"expire"}}]}`
+	// Was written for another way to tag, and never matches.
+	demoIdlePolicy = `{"rules":[{"rulePriority":1,"description":"old snapshots","selection":{"tagStatus":"tagged","tagPatternList":["snapshot-*"],"countType":"sinceImagePushed","countUnit":"days","countNumber":14},"action":{"type":"expire"}}]}`
+	// Is right where nothing runs without a tag.
+	demoUntaggedPolicy = `{"rules":[{"rulePriority":1,"description":"layers of old builds","selection":{"tagStatus":"untagged","countType":"sinceImagePushed","countUnit":"days","countNumber":14},"action":{"type":"expire"}}]}`
 )
 
 // Demo describes the company of SeedDemo. Every call makes it anew.
@@ -213,7 +220,7 @@ func (d *Description) platform() demoSidecars {
 
 // ci adds what builds leave behind.
 func (d *Description) ci() {
-	d.add(DemoRepository{Account: demoCI, Name: "ci/build-cache", Base: "jvm", Deps: 410, App: 160, Builds: 950, Every: 0.9, Newest: 0, Moving: []string{"cache"}})
+	d.add(DemoRepository{Account: demoCI, Name: "ci/build-cache", Lifecycle: demoUntaggedPolicy, Base: "jvm", Deps: 410, App: 160, Builds: 950, Every: 0.9, Newest: 0, Moving: []string{"cache"}})
 	d.add(DemoRepository{Account: demoCI, Name: "ci/integration-tests", Base: "node", Deps: 320, App: 45, Docker: true, Builds: 900, Every: 0.9, Newest: 0, Tag: "run-%d"})
 	runner := d.add(DemoRepository{Account: demoCI, Name: "ci/runner", Base: "dotnet", Deps: 520, App: 30, Builds: 150, Every: 5.5, Newest: 4, Tag: "2.%d.0", Moving: []string{"latest"}})
 	d.add(DemoRepository{Account: demoCI, Name: "tools/terraform", Base: "static", Deps: 88, App: 5, Builds: 60, Every: 14, Newest: 11, Tag: "1.%d"})
@@ -283,7 +290,7 @@ func (d *Description) products(s demoSidecars) []*DemoRepository {
 	// Incident: a use across regions: the registry is in Virginia, the service in Ireland, where nothing is planned.
 	d.service(d.family(demoTracking, demoIreland, "prod-geofence", demoRevision(geofence, 64), demoRevision(geofence, 71)),
 		DemoDeployment{demoAfter(geofence, 71) - time.Hour, 2, 2})
-	eta := d.add(DemoRepository{Account: demoTracking, Name: "prod/eta-service", Base: "jvm", Deps: 160, App: 10, Builds: 155, Every: 5.6, Newest: 5, Tag: "v1.%d.0"})
+	eta := d.add(DemoRepository{Account: demoTracking, Name: "prod/eta-service", Lifecycle: demoIdlePolicy, Base: "jvm", Deps: 160, App: 10, Builds: 155, Every: 5.6, Newest: 5, Tag: "v1.%d.0"})
 	d.follow(eta, 6, s.envoy)
 	// Incident: a schedule pins an old revision, which has even been deregistered. Its task stopped minutes ago.
 	var replay []DemoRevision
@@ -325,10 +332,13 @@ func (d *Description) products(s demoSidecars) []*DemoRepository {
 		DemoRevision{Age: demoAfter(screen, 110), Images: []DemoImage{{Repository: screen, Tag: "build-110", Host: DemoDualStack}}}),
 		DemoDeployment{demoAfter(screen, 110) - time.Hour, 1, 2})
 	// Incident: archived images are hidden from whoever does not ask for them.
-	edi := d.add(DemoRepository{Account: demoCustoms, Name: "prod/edi-gateway", Base: "jvm", Deps: 70, App: 30, Docker: true, Builds: 95, Every: 8.8, Newest: 14, Tag: "build-%d", Archived: 40})
+	edi := d.add(DemoRepository{
+		Account: demoCustoms, Name: "prod/edi-gateway", Lifecycle: demoSafePolicy, Base: "jvm", Deps: 70, App: 30, Docker: true, Builds: 95, Every: 8.8, Newest: 14, Tag: "dev-%d", Archived: 40,
+		Extra: []DemoTag{{52, "prod-2", demoDays(380) + 12*time.Hour}, {66, "prod-3", demoDays(260) + 12*time.Hour}},
+	})
 	// Incident: a reference through the FIPS host.
 	d.service(d.family(demoCustoms, demoVirginia, "prod-edi-gateway",
-		DemoRevision{Age: demoAfter(edi, 66), Images: []DemoImage{{Repository: edi, Tag: "build-66", Host: DemoFIPS}}}),
+		DemoRevision{Age: demoAfter(edi, 66), Images: []DemoImage{{Repository: edi, Tag: "dev-66", Host: DemoFIPS}}}),
 		DemoDeployment{demoAfter(edi, 66) - time.Hour, 1, 2})
 
 	// Warehouse.

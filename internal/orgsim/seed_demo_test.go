@@ -220,7 +220,7 @@ func TestDemoIncidents(t *testing.T) {
 			for _, c := range []struct{ account, region, service, ref string }{
 				{demoTracking, demoIreland, "prod-geofence", demoTracking + ".dkr.ecr.us-east-1.amazonaws.com/prod/geofence:build-71"},
 				{demoCustoms, demoVirginia, "prod-sanctions-screen", demoCustoms + ".dkr-ecr.us-east-1.on.aws/prod/sanctions-screen:build-110"},
-				{demoCustoms, demoVirginia, "prod-edi-gateway", demoCustoms + ".dkr.ecr-fips.us-east-1.amazonaws.com/prod/edi-gateway:build-66"},
+				{demoCustoms, demoVirginia, "prod-edi-gateway", demoCustoms + ".dkr.ecr-fips.us-east-1.amazonaws.com/prod/edi-gateway:dev-66"},
 			} {
 				v := m.service(c.account, c.region, c.service)
 				if ref := m.images(c.account, c.region, *v.TaskDefinition)[0]; ref != c.ref || v.RunningCount != 2 {
