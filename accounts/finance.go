@@ -81,6 +81,9 @@ func (d *document) report(raw *rawReport) Report {
 	if r.Currency != "" && !d.has("report.exchange_rate") && r.Currency != "USD" {
 		d.rejectf("report.exchange_rate", "is missing: amounts in %s need the rate of one unit of the price list's currency", r.Currency)
 	}
+	if r.Currency == "" && d.has("report.exchange_rate") {
+		d.rejectf("report.exchange_rate", "is given without the currency that it leads to (currency)")
+	}
 	if d.has("report.owner_tags") {
 		r.OwnerTags = raw.OwnerTags
 	}

@@ -174,7 +174,6 @@ func newCostRow(run *Run, a *Account, f *repository) costRow {
 		r.freedMissing = 1
 	}
 	r.price, r.priced = run.Prices.Monthly(r.Region, cost.GB)
-	r.price = run.rate().of(r.price)
 	if !r.priced {
 		r.unpriced = r.unique
 		return r
@@ -192,7 +191,7 @@ func newCostTrend(run *Run, v *costView) []costMonth {
 		}
 		return months[month]
 	}
-	if run.Bill != nil {
+	if v.billed {
 		for i := range run.Bill.Lines {
 			l := &run.Bill.Lines[i]
 			m := at(l.Month)

@@ -11,7 +11,7 @@ import (
 )
 
 // facts are the figures of a run at one grain, month x account x region x repository, and their sums. Money is rounded
-// and converted at that grain, once for each figure; whatever an output adds up, it adds up from here.
+// at that grain, once for each figure; whatever an output adds up, it adds up from here.
 type facts struct {
 	currency     string       // of all amounts
 	month        string       // of the run
@@ -151,7 +151,7 @@ func (c coverage) total() int { return c.ok + c.unavailable + c.attested + c.fai
 
 func newFacts(run *Run) *facts {
 	p := run.Plan
-	f := &facts{currency: run.currency(), month: cost.Month(run.GeneratedAt), repositories: make([]repository, len(p.Summaries))}
+	f := &facts{currency: run.Prices.Currency, month: cost.Month(run.GeneratedAt), repositories: make([]repository, len(p.Summaries))}
 	f.bill = newLedger(run, f.month)
 	accounts := map[string]*account{}
 	at := func(id string) *account {
@@ -163,9 +163,8 @@ func newFacts(run *Run) *facts {
 		}
 		return a
 	}
-	rate := run.rate()
 	for i := range p.Summaries {
-		f.repositories[i] = newRepository(run, rate, &at(p.Summaries[i].Repository.Account).Account, &p.Summaries[i])
+		f.repositories[i] = newRepository(run, &at(p.Summaries[i].Repository.Account).Account, &p.Summaries[i])
 	}
 	f.allocate()
 	for i := range f.rest {
@@ -198,7 +197,7 @@ func newFacts(run *Run) *facts {
 		f.accounts = append(f.accounts, *accounts[id])
 	}
 	for i := range p.Gaps {
-		f.gaps = append(f.gaps, newGap(run, rate, &p.Gaps[i]))
+		f.gaps = append(f.gaps, newGap(run, &p.Gaps[i]))
 	}
 	for i := range p.Broken {
 		if p.Broken[i].Live {
@@ -210,7 +209,7 @@ func newFacts(run *Run) *facts {
 	return f
 }
 
-func newRepository(run *Run, rate rate, a *Account, s *planner.RepositorySummary) repository {
+func newRepository(run *Run, a *Account, s *planner.RepositorySummary) repository {
 	r := repository{
 		RepositorySummary: s,
 		owner:             run.owner(a, s.Tags),
@@ -226,7 +225,7 @@ func newRepository(run *Run, rate rate, a *Account, s *planner.RepositorySummary
 	}
 	price := func(bytes int64) cost.Money {
 		m, _ := run.Prices.Monthly(s.Repository.Region, bytes)
-		return rate.of(m)
+		return m
 	}
 	if _, r.priced = run.Prices.Monthly(s.Repository.Region, 0); !r.priced {
 		return r
@@ -289,10 +288,9 @@ func (f *facts) scanned() []cost.Scanned {
 	return list
 }
 
-func newGap(run *Run, rate rate, g *planner.Gap) gap {
+func newGap(run *Run, g *planner.Gap) gap {
 	priced := gap{Gap: g}
 	priced.saving, priced.unpriced = priceOf(run.Prices, g.UnblocksPerRegion)
-	priced.saving = rate.of(priced.saving)
 	return priced
 }
 

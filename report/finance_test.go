@@ -3,7 +3,6 @@ package report
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -71,7 +70,13 @@ func financial(t testing.TB, run *Run) *Run {
 // Every sheet adds up to the bill and to the facts, in any currency, and the reconciliation says so.
 func TestReconciliation(t *testing.T) {
 	yen := financial(t, sample(t))
-	yen.Finance.Currency, yen.Finance.Rate = "JPY", 149.123457
+	yen.Prices, yen.Bill = yen.Prices.In("JPY", 149_123_457), yen.Bill.In("JPY", 149_123_457)
+	for _, m := range yen.History {
+		for id, sum := range m.Accounts {
+			sum.List = sum.List.Convert(149_123_457)
+			m.Accounts[id] = sum
+		}
+	}
 	unscanned := sample(t)
 	for name, run := range map[string]*Run{
 		"sample": financial(t, sample(t)), "bulk": financial(t, bulk(t, 100, 60)), "yen": yen, "no bill": unscanned,
@@ -94,10 +99,10 @@ func TestReconciliation(t *testing.T) {
 			var bill cost.Money // added up anew, line by line
 			for _, l := range run.Bill.Lines {
 				if l.Month == "2026-10" {
-					bill += run.rate().of(l.Amount)
+					bill += l.Amount
 				}
 			}
-			currency := run.currency()
+			currency := run.Prices.Currency
 			for sheet, title := range map[string]string{sheetCostCentres: "Billed 2026-10 (" + currency + ")", sheetAccounts: "Billed 2026-10 (" + currency + ")",
 				sheetRegions: "Billed 2026-10 (" + currency + ")", sheetRepositories: "Billed, allocated 2026-10 (" + currency + ")"} {
 				if added, total := sumColumn(t, rows(t, book, sheet), title, 1_000_000); added != int64(bill) || total != int64(bill) {
@@ -289,21 +294,6 @@ func TestWhose(t *testing.T) {
 	}
 	if got := run.costCenter(&Account{}, tags("CostCenter", "CC")); got != (whose{"CC", fromRepositoryTag}) || got.from.String() != "repository tag" {
 		t.Errorf("default keys: %v", got)
-	}
-}
-
-func TestRate(t *testing.T) {
-	for _, c := range []struct {
-		rate rate
-		in   cost.Money
-		want cost.Money
-	}{
-		{one, 7, 7}, {149_500_000, 2, 299}, {500_000, 1, 1}, {500_000, -1, -1}, {499_999, 1, 0}, {1_500_000, math.MaxInt64, math.MaxInt64},
-		{1_500_000, math.MinInt64, -math.MaxInt64}, {0, 5, 0},
-	} {
-		if got := c.rate.of(c.in); got != c.want {
-			t.Errorf("%d at %d: %d, want %d", c.in, c.rate, got, c.want)
-		}
 	}
 }
 

@@ -66,7 +66,7 @@ func JSON(w io.Writer, run *Run, all bool) error {
 	}
 	j.endList()
 	if run.Bill != nil || len(run.Stored) > 0 {
-		j.costs(newCostView(run))
+		j.costs(run, newCostView(run))
 	}
 	j.list("images")
 	for r, err := range p.Repositories {

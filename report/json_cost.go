@@ -8,12 +8,28 @@ import (
 
 // jsonCost are the month's figures: bytes, and millionths of the currency. What is not known is null, which is not zero.
 type jsonCost struct {
-	Month       string `json:"month"`
-	Currency    string `json:"currency"`
-	BilledMonth string `json:"billed_month,omitempty"`
-	Metric      string `json:"metric,omitempty"`
-	Provisional bool   `json:"provisional"`
+	Month       string    `json:"month"`
+	Currency    string    `json:"currency"`
+	BilledMonth string    `json:"billed_month,omitempty"`
+	Metric      string    `json:"metric,omitempty"`
+	Provisional bool      `json:"provisional"`
+	Rate        *jsonRate `json:"exchange_rate,omitempty"` // that amounts were converted by
 	jsonCostSums
+}
+
+type jsonRate struct {
+	Currency string `json:"currency"` // that it is of: the price list's
+	Rate     string `json:"rate"`     // what one unit of it is in the currency of the amounts, in decimals
+	Date     string `json:"date,omitempty"`
+	Source   string `json:"source,omitempty"`
+}
+
+func (run *Run) jsonRate() *jsonRate {
+	p := &run.Prices
+	if !p.Converted() {
+		return nil
+	}
+	return &jsonRate{Currency: p.Listed, Rate: p.Rate.String(), Date: date(run.Finance.RateDate), Source: run.Finance.RateSource}
 }
 
 type jsonCostSums struct {
@@ -66,8 +82,8 @@ func (s *costSums) json(v *costView) jsonCostSums {
 }
 
 // costs writes the figures of the month, of its accounts and of its repositories, which add up to each other.
-func (j *jsonWriter) costs(v *costView) {
-	j.field("cost", jsonCost{Month: v.month, Currency: v.currency, BilledMonth: v.billMonth, Metric: v.metric, Provisional: v.provisional, jsonCostSums: v.total.json(v)})
+func (j *jsonWriter) costs(run *Run, v *costView) {
+	j.field("cost", jsonCost{Month: v.month, Currency: v.currency, BilledMonth: v.billMonth, Metric: v.metric, Provisional: v.provisional, Rate: run.jsonRate(), jsonCostSums: v.total.json(v)})
 	j.list("cost_accounts")
 	for i := range v.accounts {
 		a := &v.accounts[i]

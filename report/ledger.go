@@ -3,8 +3,6 @@ package report
 import (
 	"cmp"
 	"fmt"
-	"math"
-	"math/bits"
 	"time"
 
 	"demurrage/internal/cost"
@@ -31,15 +29,11 @@ func newLedger(run *Run, month string) ledger {
 		l.missing = cmp.Or(run.BillMissing, "it was not read")
 		return l
 	}
-	switch run.Bill.Currency {
-	case run.currency(), "":
-		l.of = run.Bill
-	case run.Prices.Currency:
-		l.of = run.Bill.In(run.currency(), cost.Rate(run.rate()))
-	default:
+	if run.Bill.Currency != "" && run.Bill.Currency != run.Prices.Currency {
 		l.missing = "it is in " + run.Bill.Currency + ", for which there is no exchange rate"
 		return l
 	}
+	l.of = run.Bill
 	for i := range l.of.Lines {
 		if m := l.of.Lines[i].Month; m <= month && m > l.month {
 			l.month = m
@@ -78,49 +72,6 @@ func (l *ledger) known() bool { return l.missing == "" }
 
 func compareRegistries(a, b image.Registry) int {
 	return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Region, b.Region))
-}
-
-// currency is what amounts are shown in.
-func (run *Run) currency() string {
-	if run.Finance.Currency != "" {
-		return run.Finance.Currency
-	}
-	return run.Prices.Currency
-}
-
-// rate is what one unit of the price list's currency is in that of the report, in millionths.
-type rate int64
-
-const one rate = 1_000_000
-
-func (run *Run) rate() rate {
-	if run.Finance.Rate <= 0 || run.currency() == run.Prices.Currency {
-		return one
-	}
-	return rate(math.Round(run.Finance.Rate * float64(one)))
-}
-
-// of converts an amount, rounded half away from zero to a millionth.
-func (r rate) of(m cost.Money) cost.Money {
-	if r == one {
-		return m
-	}
-	u := uint64(m)
-	if m < 0 {
-		u = -u
-	}
-	hi, lo := bits.Mul64(u, uint64(r))
-	lo, carry := bits.Add64(lo, uint64(one)/2, 0)
-	hi += carry
-	if hi >= uint64(one) {
-		hi, lo = uint64(one)-1, math.MaxUint64 // more than there is: as much as can be
-	}
-	u, _ = bits.Div64(hi, lo, uint64(one))
-	converted := cost.Money(min(u, math.MaxInt64))
-	if m < 0 {
-		return -converted
-	}
-	return converted
 }
 
 // firstOf is the first instant of a month like "2026-10"; zero where the text is none.

@@ -17,7 +17,7 @@ const fewest = 5 // entries of a list in a message
 // what could not be looked at, and references to images that are gone.
 func Markdown(w io.Writer, run *Run) error {
 	f := newFacts(run)
-	m := &markdown{w: bufio.NewWriter(w), run: run, fig: figures{run.currency()}}
+	m := &markdown{w: bufio.NewWriter(w), run: run, fig: figures{run.Prices.Currency}}
 	m.figures(f)
 	m.cost()
 	m.broken(f)

@@ -22,8 +22,8 @@ type Run struct {
 	GeneratedAt  time.Time          // what ages are counted from
 	WhatIf       bool               // GeneratedAt is not when the run was made (--now): nothing may be deleted by such a plan
 	Accounts     map[string]Account // by id; an account that is missing has no name
-	Prices       cost.Prices
-	Hints        []string // commands to go on with, shown last on the terminal
+	Prices       cost.Prices        // their currency is that of all amounts (see cost.Prices.In)
+	Hints        []string           // commands to go on with, shown last on the terminal
 
 	// Of the cost report. Without them the report shows list prices of the sizes of images, and says so.
 	Stored      map[image.Repository]cost.Stored // what repositories store; one that is missing is not known
@@ -38,13 +38,10 @@ type Run struct {
 	Workbook    string                    // where the workbook is, for messages; "": they do not say
 }
 
-// Finance is how a finance department wants its report. The zero value is: the price list's currency, fiscal years that
-// begin in January.
+// Finance is how a finance department wants its report. The zero value is: fiscal years that begin in January.
 type Finance struct {
-	Currency       string  // that amounts are shown in, ISO 4217; "": the price list's
-	Rate           float64 // of one unit of the price list's currency in that of the report; 0: 1
-	RateDate       time.Time
-	RateSource     string
+	RateDate       time.Time  // of the exchange rate that Prices were converted by; zero: not known
+	RateSource     string     // who says so; "": not known
 	FiscalStart    time.Month // first month of a fiscal year; 0: January
 	OwnerKeys      []string   // of resource tags
 	CostCenterKeys []string

@@ -101,7 +101,7 @@ func (b *book) monthOf(a *account, month string) any {
 	}
 	if m := b.run.remembered(month); m != nil {
 		if s, ok := m.Accounts[a.ID]; ok {
-			return b.run.rate().of(s.List)
+			return s.List
 		}
 	}
 	return nil

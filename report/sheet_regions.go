@@ -41,11 +41,10 @@ func (b *book) regions() error {
 	if err != nil {
 		return err
 	}
-	rate := b.run.rate()
 	for _, r := range list {
 		var price any = unpricedText
 		if m, ok := b.run.Prices.Monthly(r.name, cost.GB); ok {
-			price = rate.of(m)
+			price = m
 		}
 		err := s.add(cmp.Or(r.name, "(the bill does not tell)"), price, r.repositories, gb(r.stored), money(&r.totals, r.list), b.billed(r.billed), gb(r.unpriced.Total().Bytes))
 		if err != nil {

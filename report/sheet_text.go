@@ -43,9 +43,10 @@ func (b *book) assumptions() error {
 		say("Billed", "There is no bill: "+f.bill.missing+". Amounts are list prices.")
 	}
 	prices := run.Prices
-	say("List price: source", prices.Source+", as of "+date(prices.AsOf)+", in "+prices.Currency)
+	say("List price: source", prices.Source+", as of "+date(prices.AsOf)+", in "+cmp.Or(prices.Listed, prices.Currency))
 	for _, region := range slices.Sorted(maps.Keys(prices.PerGBMonth)) {
-		say("List price: "+region+" ("+prices.Currency+" per GB-month)", styled{kindRate, prices.PerGBMonth[region]})
+		price, _ := prices.Monthly(region, cost.GB)
+		say("List price: "+region+" ("+f.currency+" per GB-month)", styled{kindRate, price})
 	}
 	say("Stored bytes", cmp.Or(run.Layers, "Sums of the sizes of images: an upper bound, since layers that images share are stored and billed once, and are counted here once for each image."))
 	say("Layers known", number(f.total.exact)+" of "+count(f.total.repositories, "repository")+": elsewhere a saving is known as an upper bound only")
@@ -54,9 +55,9 @@ func (b *book) assumptions() error {
 	say("Realised saving", "What journals say was deleted in the month and is not stored any more, at list price; the sizes of images where layers are not known, which is an upper bound.")
 	say("GB", "1 GB = 2^30 bytes, 1 TB = 1,024 GB, 1 MB = 2^20 bytes.")
 	say("Currency", f.currency)
-	if rate := run.rate(); rate != one {
-		say("Exchange rate: "+f.currency+" for one "+prices.Currency, styled{kindRate, float64(rate) / float64(one)})
-		say("Exchange rate: source", strings.TrimSuffix(run.Finance.RateSource+", "+date(run.Finance.RateDate), ", "))
+	if prices.Converted() {
+		say("Exchange rate: "+f.currency+" for one "+prices.Listed, styled{kindRate, cost.Money(prices.Rate)})
+		say("Exchange rate: source", cmp.Or(strings.TrimPrefix(strings.TrimSuffix(run.Finance.RateSource+", "+date(run.Finance.RateDate), ", "), ", "), "the configuration"))
 	}
 	start := run.Finance.FiscalStart
 	if start == 0 {

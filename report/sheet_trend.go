@@ -30,7 +30,6 @@ func (run *Run) remembered(month string) *Month {
 
 // trendOf are the thirteen months up to the run's. The run's own figures stand for its month, whatever is remembered of it.
 func trendOf(run *Run, f *facts) []trendMonth {
-	rate := run.rate()
 	list := make([]trendMonth, 0, trendLength)
 	for i, month := range lastMonths(f.month) {
 		t := trendMonth{month: month, coverage: "no run", isLast: i == trendLength-1}
@@ -44,15 +43,15 @@ func trendOf(run *Run, f *facts) []trendMonth {
 			var sum cost.Money
 			for _, a := range m.Accounts {
 				t.storedBytes += a.Stored
-				sum += rate.of(a.List)
+				sum += a.List
 			}
 			t.list, t.coverage = sum, covered(m.Complete)
-			t.deleted, t.realised = gb(m.Deleted.Bytes), rate.of(m.Deleted.Saving)
+			t.deleted, t.realised = gb(m.Deleted.Bytes), m.Deleted.Saving
 		}
 		if t.isLast {
 			t.remembered, t.storedBytes, t.list, t.coverage = true, f.total.stored, money(&f.total, f.total.list), covered(run.Plan.Complete)
 			if run.Deleted.Images > 0 {
-				t.deleted, t.realised = gb(run.Deleted.Bytes), rate.of(run.Deleted.Saving)
+				t.deleted, t.realised = gb(run.Deleted.Bytes), run.Deleted.Saving
 			}
 		}
 		if t.remembered {

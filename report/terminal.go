@@ -52,7 +52,7 @@ type terminal struct {
 
 func newTerminal(w io.Writer, opts TermOptions, run *Run) *terminal {
 	t := &terminal{w: bufio.NewWriter(w), width: max(opts.Width, minWidth), all: opts.All, color: opts.Color, run: run,
-		fig: figures{run.currency()}}
+		fig: figures{run.Prices.Currency}}
 	if opts.Width <= 0 {
 		t.width = noWidth
 	}

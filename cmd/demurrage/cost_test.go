@@ -994,3 +994,69 @@ func TestCostSince(t *testing.T) {
 		t.Error("it could be read in between")
 	}
 }
+
+// TestCostInEuro: with an exchange rate every amount is that of the same report without, converted at the grain of the
+// report, and the workbook and the JSON say by which rate, as of when and whose it is.
+func TestCostInEuro(t *testing.T) {
+	t.Parallel()
+	b := newBilled(t)
+	b.plan(0)
+	b.must(0, "report", "--out", "usd/")
+	b.config(strings.Replace(billedConfig, "[report]\n", `[report]
+currency = "EUR"
+exchange_rate = "0.925"
+exchange_rate_date = "2026-10-31"
+exchange_rate_source = "treasury"
+`, 1))
+	b.must(0, "report", "--out", "eur/", "--out", "eur.xlsx", "--out", "eur.json")
+
+	euros := map[image.Repository]map[string]string{}
+	for _, row := range b.table("eur", "repositories") {
+		euros[repositoryOf(row)] = row
+	}
+	rows := 0
+	for _, row := range b.table("usd", "repositories") {
+		r := repositoryOf(row)
+		if b.blobs[r] == nil {
+			continue
+		}
+		rows++
+		for _, column := range []string{"list_%s", "saving_low_%s", "saving_high_%s"} {
+			usd, eur := money(t, row[fmt.Sprintf(column, "USD")]), money(t, euros[r][fmt.Sprintf(column, "EUR")])
+			if usd.Convert(925_000) != eur {
+				t.Errorf("%s of %s: %s USD are %s EUR", column, r.Name, usd, eur)
+			}
+		}
+	}
+	if rows != len(b.blobs) {
+		t.Errorf("%d of %d repositories", rows, len(b.blobs))
+	}
+	said := map[string]string{}
+	for _, row := range b.sheet("eur.xlsx", "Assumptions") {
+		said[row["Assumption"]] = row["Value"]
+	}
+	for topic, want := range map[string]string{
+		"Exchange rate: EUR for one USD": "0.925", "Exchange rate: source": "treasury, 2026-10-31", "Currency": "EUR",
+		"List price: us-east-1 (EUR per GB-month)": "0.0925",
+	} {
+		if said[topic] != want {
+			t.Errorf("%s: %q, want %q", topic, said[topic], want)
+		}
+	}
+	if list := b.differ("eur.xlsx"); len(list) > 0 {
+		t.Errorf("does not reconcile: %q", list)
+	}
+	var doc struct {
+		Cost struct {
+			Currency string
+			Rate     map[string]string `json:"exchange_rate"`
+		}
+	}
+	data, err := os.ReadFile(filepath.Join(b.dir, "eur.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &doc)
+	}
+	if want := (map[string]string{"currency": "USD", "rate": "0.925", "date": "2026-10-31", "source": "treasury"}); err != nil || doc.Cost.Currency != "EUR" || !maps.Equal(doc.Cost.Rate, want) {
+		t.Errorf("the JSON says %+v (%v)", doc.Cost, err)
+	}
+}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -155,14 +154,14 @@ func (s *session) finance(ctx context.Context, p *planned) error {
 		}
 		prices.Source += "; prices of the configuration for " + fmt.Sprint(slices.Sorted(maps.Keys(own)))
 	}
-	rate := cost.Rate(c.ExchangeRate)
-	currency := cmp.Or(c.Currency, prices.Currency)
-	p.Finance = report.Finance{Currency: currency, Rate: cost.Money(rate).Float(), RateDate: c.RateDate, RateSource: c.RateSource, FiscalStart: c.FiscalStart,
-		OwnerKeys: c.OwnerTags, CostCenterKeys: c.CostCenterTags}
-	p.Prices = prices.In(currency, rate)
-	p.BillMissing = f.Missing
-	if f.Bill != nil {
-		p.Bill = f.Bill.In(currency, rate)
+	p.Finance = report.Finance{RateDate: c.RateDate, RateSource: c.RateSource, FiscalStart: c.FiscalStart, OwnerKeys: c.OwnerTags, CostCenterKeys: c.CostCenterTags}
+	p.Prices, p.Bill, p.BillMissing = prices, f.Bill, f.Missing
+	if c.Currency != "" && c.Currency != prices.Currency {
+		rate := cost.Rate(c.ExchangeRate)
+		p.Prices = prices.In(c.Currency, rate)
+		if f.Bill != nil && f.Bill.Currency == prices.Currency { // of another one there is no rate
+			p.Bill = f.Bill.In(c.Currency, rate)
+		}
 	}
 	p.Stored, err = s.stored(ctx, p, func(_ image.Repository, d *planner.Decision) bool { return d.Action == planner.Delete })
 	if err != nil {
@@ -268,7 +267,7 @@ func (s *session) months(ctx context.Context, p *planned) ([]report.Month, error
 			}
 			p.Since = since
 		}
-		if m.Currency != p.Finance.Currency { // amounts that cannot be added to these
+		if m.Currency != p.Prices.Currency { // amounts that cannot be added to these
 			continue
 		}
 		if m.Month < cost.Month(p.GeneratedAt) && (m.Complete || !byMonth[m.Month].Complete) {

@@ -55,12 +55,13 @@ const GB = 1 << 30
 
 // Prices is a dated list of storage prices.
 type Prices struct {
-	Currency   string            `json:"currency"`      // ISO 4217, of all amounts: that of the list (see CurrencyOf), or of In
-	AsOf       time.Time         `json:"as_of"`         // when the list was read
-	Source     string            `json:"source"`        // in words
-	PerGBMonth map[string]Money  `json:"per_gb_month"`  // standard storage, by region, in the list's currency
-	Archive    map[string][]Tier `json:"archive"`       // archive storage, by region, in the list's currency
-	Rate       Rate              `json:"rate,omitzero"` // of the list's currency in Currency; 0: they are the same
+	Currency   string            `json:"currency"`        // ISO 4217, of all amounts: that of the list (see CurrencyOf), or of In
+	AsOf       time.Time         `json:"as_of"`           // when the list was read
+	Source     string            `json:"source"`          // in words
+	PerGBMonth map[string]Money  `json:"per_gb_month"`    // standard storage, by region, in the list's currency
+	Archive    map[string][]Tier `json:"archive"`         // archive storage, by region, in the list's currency
+	Rate       Rate              `json:"rate,omitzero"`   // of the list's currency in Currency; 0: they are the same
+	Listed     string            `json:"listed,omitzero"` // the list's currency; "": Currency
 }
 
 // Tier is a price for what is stored beyond a number of bytes, up to where the next tier begins.

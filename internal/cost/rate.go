@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/bits"
@@ -60,9 +61,13 @@ func (m Money) Convert(r Rate) Money {
 // In gives the prices with amounts in another currency: each is what the list says, converted. The rate is of the list's
 // currency, whatever the amounts were in before.
 func (p Prices) In(currency string, r Rate) Prices {
+	p.Listed = cmp.Or(p.Listed, p.Currency)
 	p.Currency, p.Rate = currency, r
 	return p
 }
+
+// Converted reports whether amounts are in another currency than the list's.
+func (p Prices) Converted() bool { return p.Listed != "" && p.Listed != p.Currency }
 
 // In gives the bill in another currency. Each line is converted, so that what is allocated from it adds up to it.
 func (b *Bill) In(currency string, r Rate) *Bill {
