@@ -164,6 +164,11 @@ func (d *deletion) apply(ctx context.Context) error {
 	if d.fresh, err = d.planned(ctx, ""); err != nil {
 		return err
 	}
+	if d.reviewed == nil { // the plan is shown
+		if err := d.measure(ctx, d.fresh); err != nil {
+			return err
+		}
+	}
 	if err := d.goOn(ctx); err != nil {
 		return err
 	}

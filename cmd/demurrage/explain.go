@@ -33,14 +33,14 @@ func explainCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			run, err := s.planOf(c.Context, id)
+			run, err := s.planned(c.Context, id)
 			if err != nil {
 				return err
 			}
-			if err := report.Explain(s.stdout, run, ref); err != nil {
+			if err := report.Explain(s.stdout, run.Run, ref); err != nil {
 				return err
 			}
-			return verdict(run, c.Bool("accept-incomplete"))
+			return verdict(run.Run, c.Bool("accept-incomplete"))
 		},
 	}
 }

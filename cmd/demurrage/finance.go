@@ -133,8 +133,8 @@ func (s *session) stale(ctx context.Context, run store.Run) bool {
 	return f.Bill == nil || slices.ContainsFunc(f.Bill.Lines, func(l cost.BillLine) bool { return l.Month == month && l.Provisional })
 }
 
-// finance adds to a planned run what the cost report says beyond the plan, from what is stored.
-func (s *session) finance(ctx context.Context, p *planned) error {
+// price adds to a planned run prices, and the bill that was stored with them.
+func (s *session) price(ctx context.Context, p *planned) error {
 	f, err := s.store.LoadFinance(ctx, p.ID)
 	if store.IsNotExist(err) {
 		f, err = store.Finance{Prices: cost.List(), Missing: "the bill was not asked for yet: demurrage report --run " + p.ID + " asks"}, nil
@@ -163,11 +163,23 @@ func (s *session) finance(ctx context.Context, p *planned) error {
 			p.Bill = f.Bill.In(c.Currency, rate)
 		}
 	}
-	p.Stored, err = s.stored(ctx, p, func(_ image.Repository, d *planner.Decision) bool { return d.Action == planner.Delete })
+	return nil
+}
+
+// costs adds what the cost report says beyond that: what is stored and freed, which takes going through all inventories once
+// more, and what is remembered of earlier months.
+func (s *session) costs(ctx context.Context, p *planned) error {
+	err := s.measure(ctx, p)
 	if err != nil {
 		return err
 	}
 	p.History, err = s.months(ctx, p)
+	return err
+}
+
+// measure adds what each repository stores and what the plan frees of it.
+func (s *session) measure(ctx context.Context, p *planned) (err error) {
+	p.Stored, err = s.stored(ctx, p, func(_ image.Repository, d *planner.Decision) bool { return d.Action == planner.Delete })
 	return err
 }
 

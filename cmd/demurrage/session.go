@@ -144,9 +144,13 @@ func (s *session) planOf(ctx context.Context, id string) (*report.Run, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.costs(ctx, p); err != nil {
+		return nil, err
+	}
 	return p.Run, s.remember(ctx, p)
 }
 
+// planned plans a stored run, or, without an id, scans first. It knows prices, and nothing else of what the cost report says.
 func (s *session) planned(ctx context.Context, id string) (*planned, error) {
 	if id == "" {
 		var err error
@@ -185,7 +189,7 @@ func (s *session) planned(ctx context.Context, id string) (*planned, error) {
 	}
 	p := &planned{Run: r, run: run, usage: usage, merged: merged, mounted: layers.mounted}
 	r.Layers = layers.String()
-	return p, s.finance(ctx, p)
+	return p, s.price(ctx, p)
 }
 
 // lookedAt says plainly where uses were looked for.

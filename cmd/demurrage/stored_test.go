@@ -127,3 +127,28 @@ func TestResumeKnowsWhoJoined(t *testing.T) {
 		t.Errorf("stderr: %s", o.stderr)
 	}
 }
+
+// TestOnlyReportsNeedThePast: what explains or deletes depends on nothing that only the cost report says. Summaries of runs
+// that cannot be read show who reads them.
+func TestOnlyReportsNeedThePast(t *testing.T) {
+	t.Parallel()
+	p := newSweepPair(t, "[safety]\nconfirm_after = \"7d\"")
+	p.plan(0)
+	p.antedate(8)
+	p.save(0)
+	remembered, err := filepath.Glob(filepath.Join(p.dir, "demurrage-data", "history", "*.json"))
+	if err != nil || len(remembered) != 2 {
+		t.Fatalf("%q is remembered (%v)", remembered, err)
+	}
+	for _, path := range remembered {
+		if err := os.WriteFile(path, []byte("{"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.must(1, "report")
+	p.must(1, "plan")
+	p.must(0, "explain", host(virginia)+"/private@"+p.private)
+	if s := p.delete(0, "--plan", "plan.json"); s.Deleted.Images == 0 {
+		t.Errorf("%+v", s)
+	}
+}
