@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,6 +26,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
 
 	"demurrage/accounts"
 	"demurrage/internal/image"
@@ -46,6 +48,8 @@ type Options struct {
 	Everywhere bool
 	// Policy is the session policy, as AllowActions makes it; "": sessions may do all that the role may.
 	Policy string
+	// Calls counts every call that is sent, each attempt of it; nil: nobody counts.
+	Calls *atomic.Int64
 	// Load has the last word on the ambient configuration: endpoints and credentials of a simulation.
 	Load []func(*config.LoadOptions) error
 }
@@ -114,6 +118,7 @@ func New(ctx context.Context, opts Options) (*Provider, error) {
 		config.WithLogger(logging.Nop{}), // what matters comes back as an error
 		config.WithCredentialsCacheOptions(refreshEarly),
 		maxAttempts,
+		counting(opts.Calls),
 	}, opts.Load...)...)
 	if err != nil {
 		return nil, fmt.Errorf("load the AWS configuration: %w", err)
@@ -339,6 +344,21 @@ func newRetryer() aws.Retryer {
 			o.RateLimiter = ratelimit.None
 		})
 	})
+}
+
+// counting has every client count what it sends. It stands behind the retries.
+func counting(calls *atomic.Int64) func(*config.LoadOptions) error {
+	return config.WithAPIOptions([]func(*middleware.Stack) error{func(stack *middleware.Stack) error {
+		if calls == nil {
+			return nil
+		}
+		return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("CountCalls", func(
+			ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
+		) (middleware.DeserializeOutput, middleware.Metadata, error) {
+			calls.Add(1)
+			return next.HandleDeserialize(ctx, in)
+		}), middleware.After)
+	}})
 }
 
 // refreshEarly renews credentials before they expire, so that no long page loop meets dead ones.

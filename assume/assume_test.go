@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -585,5 +586,35 @@ func TestRequest(t *testing.T) {
 	}
 	if !slices.ContainsFunc(fake.agents, func(a string) bool { return strings.Contains(a, "app/demurrage") }) {
 		t.Errorf("user agents: %q", fake.agents)
+	}
+}
+
+// Every attempt of a call counts, whoever makes it.
+func TestCalls(t *testing.T) {
+	w := newWorld(t)
+	var calls atomic.Int64
+	p := provider(t, Options{Calls: &calls})
+	w.SetFaults([]orgsim.Fault{{Operation: "AssumeRole", Code: "Throttling", Times: 2}})
+	a := accounts.Account{ID: member, Role: w.role(member, "/", "Read", trustHub)}
+	before := 0
+	for _, c := range w.Calls() {
+		if c.Service != "iam" { // those of the test
+			before += c.Calls
+		}
+	}
+	if err := p.Check(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := caller(t, p.Config(a, "us-east-1")); err != nil {
+		t.Fatal(err)
+	}
+	after := 0
+	for _, c := range w.Calls() {
+		if c.Service != "iam" {
+			after += c.Calls
+		}
+	}
+	if int(calls.Load()) != after || after != before+4 {
+		t.Errorf("%d calls counted; %d were made, of which 4 are those: %d before", calls.Load(), after, before)
 	}
 }

@@ -509,22 +509,26 @@ func (d *deletion) sweep(ctx context.Context, p *assume.Provider) error {
 	scanning := d.scanOptions(p, imports)
 	scanning.Targets = d.fresh.run.Targets
 	scanning.Sources = scan.FastSources()
+	sweeping := newSweeping(d.session, d.todo.Work)
+	defer sweeping.phase.end()
+	scanning.Progress = sweeping.event
 	looks := scan.NewLooks(scanning)
 	looker := &sweep.Looker{Looks: looks, Targets: d.fresh.run.Targets, Mirrors: d.fresh.usage.Mirrors, Merged: d.fresh.merged}
 	enter, err := d.sweeper(ctx)
 	if err != nil {
 		return err
 	}
-	progress := newDeleting(d.c, d.stderr, d.todo.Going.Images)
-	defer progress.end()
 	return sweep.Run(ctx, sweep.Options{
 		ReviewedAt:  d.reviewed.GeneratedAt,
 		Concurrency: d.config.Concurrency,
 		MaxFailures: d.config.Safety.MaxFailures,
 		DryRun:      d.dryRun,
-		Enter:       enter,
-		Look:        looker.Look,
-		Keep:        (&keeper{deletion: d, scanning: scanning}).keep,
+		Enter: func(ctx context.Context, account string, repositories []image.Repository) ([]sweep.Session, error) {
+			sweeping.enter(account)
+			return enter(ctx, account, repositories)
+		},
+		Look: looker.Look,
+		Keep: (&keeper{deletion: d, scanning: scanning}).keep,
 		Present: func(ctx context.Context, repo image.Repository) (map[image.Digest]bool, error) {
 			return scan.Present(ctx, scanning, scan.Target{Account: repo.Account, Region: repo.Region, Planned: true}, repo.Name)
 		},
@@ -536,7 +540,7 @@ func (d *deletion) sweep(ctx context.Context, p *assume.Provider) error {
 		},
 		Record:   d.book.record,
 		Log:      d.log,
-		Progress: progress.add,
+		Progress: sweeping.record,
 		LastCall: d.book.ledger.LastCall(),
 	}, d.todo.Work)
 }
@@ -602,7 +606,7 @@ func (d *deletion) sweeper(ctx context.Context) (func(context.Context, string, [
 	a := d.config.Assume
 	p, err := assume.New(ctx, assume.Options{
 		HubRole: a.HubRole, ExternalID: a.ExternalID, SessionName: a.SessionName, Duration: a.Duration,
-		Region: d.config.FirstRegion(), Role: assume.SweepRole, Everywhere: true,
+		Region: d.config.FirstRegion(), Role: assume.SweepRole, Everywhere: true, Calls: &d.screen.calls,
 	})
 	if err != nil {
 		return nil, err

@@ -35,14 +35,16 @@ const (
 // askFinance asks AWS for prices and for the bill, and keeps both with the run. That they cannot be had stops nothing: the
 // report says so.
 func (s *session) askFinance(ctx context.Context, id string) error {
+	asking := s.screen.phase("asking for prices and the bill", 0, "", nil, nil)
+	defer asking.end()
 	f := store.Finance{At: time.Now().UTC(), Prices: cost.List()}
 	p, err := s.provider()
 	if err != nil {
 		return err
 	}
 	if s.config.Billing.PriceList {
-		asking, cancel := context.WithTimeout(ctx, patient)
-		prices, err := s.askPrices(asking, p)
+		limited, cancel := context.WithTimeout(ctx, patient)
+		prices, err := s.askPrices(limited, p)
 		cancel()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -57,8 +59,8 @@ func (s *session) askFinance(ctx context.Context, id string) error {
 	case !s.config.Billing.CostExplorer:
 		f.Missing = "Cost Explorer is not asked ([billing] cost_explorer = false)"
 	default:
-		asking, cancel := context.WithTimeout(ctx, patient)
-		f.Bill, err = s.askBill(asking, p)
+		limited, cancel := context.WithTimeout(ctx, patient)
+		f.Bill, err = s.askBill(limited, p)
 		cancel()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -197,7 +199,9 @@ func (s *session) stored(ctx context.Context, p *planned, goes func(image.Reposi
 		}
 		holdings, names = nil, nil
 	}
-	for r, err := range p.Plan.Repositories {
+	measuring := s.screen.phase("measuring", planning(p.run.Targets), "registries", nil, nil)
+	defer measuring.end()
+	for r, err := range registries(measuring, func(r *planner.RepositoryPlan) image.Registry { return r.Repository.Registry }, p.Plan.Repositories) {
 		if err != nil {
 			return nil, err
 		}

@@ -114,7 +114,10 @@ func (s *session) replace(path string, write func(io.Writer) error) (err error) 
 			_ = os.Remove(tmp.Name())
 		}
 	}()
-	if err := errors.Join(write(tmp), tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
+	writing := s.screen.phase("writing "+path, 0, "", nil, nil)
+	written := write(tmp)
+	writing.end()
+	if err := errors.Join(written, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := os.Rename(tmp.Name(), path); err != nil {

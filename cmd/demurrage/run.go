@@ -49,12 +49,18 @@ func (s *session) scan(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	progress := newProgress(s.c, s.stderr, len(targets))
+	var watch waits
+	scanning := s.screen.phase("scanning", len(targets), "targets", watch.found, watch.String)
 	o := s.scanOptions(p, imports)
-	o.Targets, o.Progress = targets, progress.event
+	o.Targets = targets
+	o.Progress = func(e scan.Event) {
+		if watch.event(e); e.Source == "" && e.Done {
+			scanning.add(1)
+		}
+	}
 	o.Sink = func(ctx context.Context, snap *scan.Snapshot) error { return s.store.SaveSnapshot(ctx, run.ID, snap) }
 	err = scan.Run(ctx, o)
-	progress.end()
+	scanning.end()
 	if ctx.Err() != nil && s.c.Err() == nil {
 		return "", context.Cause(ctx) // a lock that was lost
 	}
@@ -201,10 +207,13 @@ func (s *session) targets(ctx context.Context, p *assume.Provider, roster *accou
 	var targets []scan.Target
 	var coverage []image.Coverage
 	hub := account.NewFromConfig(p.Hub())
+	listing := s.screen.phase("listing regions", len(roster.Accounts), "accounts", nil, nil)
+	defer listing.end()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(s.config.Concurrency)
 	for _, a := range roster.Accounts {
 		g.Go(func() error {
+			defer listing.add(1)
 			cfg := p.Config(a, p.Hub().Region)
 			enabled, err := accounts.EnabledRegions(ctx, account.NewFromConfig(cfg), ec2.NewFromConfig(cfg), hub, a.ID)
 			if ctx.Err() != nil {

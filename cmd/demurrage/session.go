@@ -31,6 +31,7 @@ type session struct {
 	c              *cli.Context
 	stdout, stderr io.Writer
 	log            *slog.Logger
+	screen         *screen
 	config         *accounts.Config
 	store          *store.Store
 	whatIf         time.Time                        // --now; zero: none was given
@@ -52,9 +53,9 @@ func open(c *cli.Context) (*session, error) {
 }
 
 func openConfig(c *cli.Context, config *accounts.Config) (*session, error) {
-	s := &session{c: c, stdout: c.App.Writer, stderr: c.App.ErrWriter, config: config}
+	s := &session{c: c, stdout: c.App.Writer, stderr: c.App.ErrWriter, config: config, screen: newScreen(c, c.App.ErrWriter)}
 	var err error
-	if s.log, err = logger(c, s.stderr); err != nil {
+	if s.log, err = logger(c, s.screen); err != nil {
 		return nil, err
 	}
 	if s.whatIf, err = parseNow(c); err != nil {
@@ -93,7 +94,7 @@ func (s *session) newProvider() (*assume.Provider, error) {
 	a := s.config.Assume
 	return assume.New(s.c.Context, assume.Options{
 		HubRole: a.HubRole, ExternalID: a.ExternalID, SessionName: a.SessionName, Duration: a.Duration,
-		Region: s.config.FirstRegion(), Role: assume.ScanRole, Policy: policy,
+		Region: s.config.FirstRegion(), Role: assume.ScanRole, Policy: policy, Calls: &s.screen.calls,
 	})
 }
 
@@ -177,8 +178,10 @@ func (s *session) planned(ctx context.Context, id string) (*planned, error) {
 	if err != nil {
 		return nil, err
 	}
+	phase := s.screen.phase("planning", planning(run.Targets), "registries", nil, nil)
 	merged := planner.Merge(s.config.Rules(), now, usage)
-	plan, err := planner.Build(merged, s.store.Inventories(ctx, id))
+	plan, err := planner.Build(merged, registries(phase, func(i image.Inventory) image.Registry { return i.Repository.Registry }, s.store.Inventories(ctx, id)))
+	phase.end()
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +212,10 @@ func (s *session) usage(ctx context.Context, run store.Run) (planner.Usage, *lay
 		return usage, layers, err
 	}
 	usage.Uses, usage.Notes = imports.Uses, imports.Notes
+	reading := s.screen.phase("reading what was found", len(run.Targets), "targets", nil, nil)
+	defer reading.end()
 	for _, t := range run.Targets {
+		reading.add(1)
 		usage.Expected = append(usage.Expected, scan.Expected(t)...)
 		u, err := s.store.LoadUsage(ctx, run.ID, image.Registry{Account: t.Account, Region: t.Region})
 		if store.IsNotExist(err) {

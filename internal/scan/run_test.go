@@ -346,10 +346,18 @@ func TestConcurrencyAndProgress(t *testing.T) {
 		targets = append(targets, Target{account, tokyo, true, false})
 	}
 	w.SetFaults([]orgsim.Fault{{Operation: "ListClusters", LatencyMS: 20}, {Account: targets[3].Account, Operation: "ListFunctions", Code: "ServiceException", Status: 403}})
-	var inFlight, most, done, failed atomic.Int64
+	var inFlight, most, done, failed, asked, answered atomic.Int64
 	o := w.options(targets...)
 	o.Concurrency = 2
 	o.Progress = func(e Event) {
+		if e.Source != "" {
+			if e.Done {
+				answered.Add(1)
+			} else {
+				asked.Add(1)
+			}
+			return
+		}
 		if e.Done {
 			inFlight.Add(-1)
 			done.Add(1)
@@ -365,6 +373,13 @@ func TestConcurrencyAndProgress(t *testing.T) {
 	}
 	if most.Load() != 2 || done.Load() != 6 || failed.Load() != 1 {
 		t.Errorf("most in flight %d, done %d, failed %d", most.Load(), done.Load(), failed.Load())
+	}
+	want := int64(0)
+	for _, target := range targets {
+		want += int64(len(Expected(target)))
+	}
+	if asked.Load() != want || answered.Load() != want {
+		t.Errorf("%d sources were begun and %d finished, of %d", asked.Load(), answered.Load(), want)
 	}
 }
 

@@ -86,9 +86,10 @@ type Snapshot struct {
 	Notes       []image.Note      // sorted, each once
 }
 
-// Event tells that a target was begun or, with Done, finished.
+// Event tells that a target was begun or, with Done, finished; with Source, that one of its sources was.
 type Event struct {
 	Target
+	Source                     string
 	Done                       bool
 	Uses, Repositories, Images int
 	Failed                     []string // sources that could not be read completely

@@ -52,6 +52,8 @@ func scanTarget(ctx context.Context, o *Options, t Target, texts *configTexts) *
 	for _, w := range works {
 		w.pins = pins
 		wg.Go(func() {
+			o.Progress(Event{Target: t, Source: w.source.name})
+			defer o.Progress(Event{Target: t, Source: w.source.name, Done: true})
 			if w.source.pins {
 				defer pins.end()
 			}

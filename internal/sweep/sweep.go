@@ -63,8 +63,8 @@ type Options struct {
 	// Record writes records so that they survive whatever happens next. An error ends the sweep.
 	Record   func(context.Context, ...journal.Record) error
 	Log      *slog.Logger
-	Progress func(journal.Tally) // images that are dealt with
-	LastCall int                 // number of the last call of the attempts before this one
+	Progress func(*journal.Record) // images that are dealt with: every record but intents
+	LastCall int                   // number of the last call of the attempts before this one
 
 	calls *callNumber
 }
@@ -170,7 +170,7 @@ func (s *accountSweep) record(ctx context.Context, records ...journal.Record) er
 	if s.Progress != nil {
 		for i := range records {
 			if records[i].Kind != journal.KindIntent {
-				s.Progress(tally(records[i].Images))
+				s.Progress(&records[i])
 			}
 		}
 	}
