@@ -11,20 +11,21 @@ import (
 // costView is the cost of a run as the page, the fact tables, the FOCUS file and the short texts show it: one row for each
 // account x region x repository, and for what is billed beyond them. Every sum is added up from the rows.
 type costView struct {
-	month        string // of the run
-	currency     string // of list prices and of savings
-	billed       bool   // there is a bill
-	billMonth    string // that the billed amounts are of: the run's, or the last one before it that has a bill
-	billCurrency string
-	metric       string
-	provisional  bool // AWS still estimates the billed month
-	rows         []costRow
-	accounts     []costAccount // by id
-	total        costSums
-	gaps         []gap
-	coverage     coverage
-	live, latent int // broken references
-	trend        []costMonth
+	month           string // of the run
+	currency        string // of list prices and of savings
+	billed          bool   // there is a bill
+	billMonth       string // that the billed amounts are of: the run's, or the last one before it that has a bill
+	billCurrency    string
+	metric          string
+	provisional     bool // AWS still estimates the billed month
+	rows            []costRow
+	accounts        []costAccount // by id
+	total           costSums
+	gaps            []gap
+	coverage        coverage
+	blockedUnpriced int64 // bytes of what is blocked in regions without a known price
+	live, latent    int   // broken references
+	trend           []costMonth
 }
 
 // costRow is a repository, or what is billed in a region that is no stored repository.
@@ -121,7 +122,8 @@ func newCostView(run *Run) *costView {
 	f := newFacts(run)
 	v := &costView{
 		month: f.month, currency: f.currency, gaps: f.gaps, coverage: f.coverage, live: f.broken.live, latent: f.broken.latent,
-		billed: f.bill.known(), billMonth: f.bill.month, provisional: f.bill.provisional,
+		blockedUnpriced: f.total.unpriced.Blocked.Bytes,
+		billed:          f.bill.known(), billMonth: f.bill.month, provisional: f.bill.provisional,
 	}
 	if v.billed {
 		v.billCurrency, v.metric = f.currency, run.Bill.Metric

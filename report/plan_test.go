@@ -7,6 +7,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -163,5 +164,62 @@ func sample(t testing.TB) *Run {
 			research: {ID: research, Name: "research"},
 		},
 		Hints: []string{"Why an image stays or goes: demurrage explain REF"},
+	}
+}
+
+// A command ends with what is urgent first, in lines that fit, and with commands that are whole.
+func TestClosing(t *testing.T) {
+	for name, c := range map[string]struct {
+		run   *Run
+		width int
+		want  []string // what the lines begin with; a line that is wrapped goes on with two spaces
+	}{
+		"sample": {financial(t, sample(t)), 0, []string{"Broken references: ", "Not looked at: ", "Money: deleting ", "Next: demurrage explain ", "      demurrage check"}},
+		"narrow": {financial(t, sample(t)), 40, []string{"Broken references: ", "Not looked at: ", "Money: deleting ", "Next: demurrage explain ", "      demurrage check"}},
+		"nothing": {&Run{Plan: build(t, planner.Rules{}, planner.Usage{}, nil), Prices: cost.List(), GeneratedAt: now}, 80,
+			[]string{"Broken references: none.", "Not looked at: nothing; ", "Money: nothing goes", "Next: nothing to do."}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var next []string
+			if u := c.run.FirstBroken(); u != nil {
+				if !u.Live {
+					t.Errorf("the first is %+v", u)
+				}
+				next = []string{"demurrage explain " + u.Ref.String(), "demurrage check"}
+			}
+			var b strings.Builder
+			if err := Closing(&b, c.run, nil, next, TermOptions{Width: c.width}); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for line := range strings.Lines(b.String()) {
+				line = strings.TrimSuffix(line, "\n")
+				if c.width > 0 && len([]rune(line)) > c.width && !strings.Contains(line, "demurrage ") {
+					t.Errorf("too long: %q", line)
+				}
+				if !strings.HasPrefix(line, "  ") || strings.HasPrefix(line, "      ") {
+					got = append(got, line)
+				}
+			}
+			for i, want := range c.want {
+				if len(got) != len(c.want) || !strings.HasPrefix(got[i], want) {
+					t.Fatalf("got\n%s\nwant %q", b.String(), c.want)
+				}
+			}
+		})
+	}
+}
+
+func TestClosingOfHostileRun(t *testing.T) {
+	run := financial(t, sample(t))
+	for i := range run.Plan.Broken {
+		run.Plan.Broken[i].Resource = "arn:\x1b[2J\nNext: rm -rf"
+	}
+	var b strings.Builder
+	if err := Closing(&b, run, nil, []string{"demurrage explain \x1b[2J"}, TermOptions{Width: 80}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(b.String(), "\x1b") || strings.Contains(b.String(), "\nNext: rm") {
+		t.Errorf("%q", b.String())
 	}
 }

@@ -651,6 +651,9 @@ func (d *deletion) finish(ctx context.Context, err error) error {
 		err = errors.Join(err, shown)
 	}
 	s := d.book.ledger.Summary()
+	if !interrupted && err == nil {
+		d.closing(d.fresh.Run, d.swept(), d.following(&s))
+	}
 	switch {
 	case interrupted:
 		return &exitError{exitInterrupted, fmt.Sprintf("interrupted; what was done is in the journal of sweep %s, and %s", d.id, d.next())}
@@ -742,9 +745,39 @@ func (d *deletion) account(ctx context.Context) error {
 	return d.book.record(ctx, journal.Record{Kind: journal.KindEnd, End: &journal.End{}})
 }
 
+// following are the commands after a sweep that has ended.
+func (d *deletion) following(s *journal.Summary) []string {
+	next := d.mend(d.fresh.Run)
+	again := []string{"delete"}
+	if path := d.c.String("plan"); path != "" {
+		again = append(again, "--plan", path)
+	}
+	switch {
+	case d.dryRun && d.todo.Going.Images > 0:
+		next = append(next, d.command(append(again, d.narrowed()...)...))
+	case s.Failed.Images > 0:
+		next = append(next, d.command("history"), d.command("plan", "--out", "plan.json"))
+	}
+	return next
+}
+
+// narrowed are the flags that narrow the plan.
+func (d *deletion) narrowed() (flags []string) {
+	for _, name := range []string{"account", "region", "repository"} {
+		for _, value := range d.c.StringSlice(name) {
+			flags = append(flags, "--"+name, value)
+		}
+	}
+	return flags
+}
+
+func (d *deletion) swept() *report.Sweep {
+	return &report.Sweep{ID: d.id, Ledger: d.book.ledger, Accounts: d.fresh.Accounts, Prices: d.fresh.Prices}
+}
+
 func (d *deletion) summary() error {
 	width, _ := terminal(d.stdout)
-	s := &report.Sweep{ID: d.id, Ledger: d.book.ledger, Accounts: d.fresh.Accounts, Prices: d.fresh.Prices}
+	s := d.swept()
 	switch d.format {
 	case report.FormatJSON:
 		return report.SweepJSON(d.stdout, s)

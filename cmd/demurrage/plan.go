@@ -54,6 +54,7 @@ func planCommand() *cli.Command {
 					return err
 				}
 			}
+			s.closing(run, nil, s.proceed(run, c.String("out"), run.ID))
 			return verdict(run, c.Bool("accept-incomplete"))
 		},
 	}

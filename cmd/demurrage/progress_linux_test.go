@@ -56,7 +56,7 @@ func (w *world) onTerminal(t *testing.T, code int, args ...string) string {
 	return shown.String()
 }
 
-var control = regexp.MustCompile("\x1b\\[([0-9]*)([A-Za-z])")
+var control = regexp.MustCompile("\x1b\\[([0-9]*)(?:;[0-9]+)*([A-Za-z])")
 
 // screenOf is what stands on a terminal in the end. It knows what moves the cursor up and what clears the rest, and lines that
 // are too long are its failures.
@@ -75,6 +75,7 @@ func screenOf(t *testing.T, shown string) string {
 				row = max(row-n, 0)
 			case "J":
 				lines = lines[:min(row, len(lines))]
+			case "m": // a colour
 			default:
 				t.Errorf("unexpected %q", line[at[0]:at[1]])
 			}

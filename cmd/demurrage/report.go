@@ -119,6 +119,7 @@ func writeReport(c *cli.Context) error {
 			Attributes: map[string]string{"outcome": "failed"},
 		}))
 	}
+	s.closing(run, nil, s.proceed(run, "", ""))
 	verdict := verdict(run, c.Bool("accept-incomplete"))
 	if err := r.deliver(c.Context, r.message(run)); err != nil {
 		return errors.Join(err, verdict)

@@ -24,6 +24,7 @@ func scanCommand() *cli.Command {
 			if err := s.coverage(run); err != nil {
 				return err
 			}
+			s.closing(run, nil, s.proceed(run, "", run.ID))
 			return verdict(run, c.Bool("accept-incomplete"))
 		},
 	}
