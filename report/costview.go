@@ -57,6 +57,7 @@ type costSums struct {
 	list         cost.Money // of unique
 	billed       cost.Money // allocated by unique bytes
 	freed        int64      // what really goes, where that is known
+	reclaimable  int64      // freed, and the sizes of what goes where that is not known
 	low          cost.Money // of freed
 	freedKnown   int        // repositories that something goes of and whose freed bytes are known
 	freedMissing int        // and those where they are not: they are in neither sum
@@ -79,6 +80,7 @@ func (s *costSums) add(o *costSums) {
 	s.list += o.list
 	s.billed += o.billed
 	s.freed += o.freed
+	s.reclaimable += o.reclaimable
 	s.low += o.low
 	s.freedKnown += o.freedKnown
 	s.freedMissing += o.freedMissing
@@ -164,6 +166,7 @@ func newCostRow(run *Run, a *Account, f *repository) costRow {
 	all := f.Count.Total()
 	r.repositories, r.images, r.sum, r.unique, r.goes, r.blocked = 1, all.Images, all.Bytes, f.stored, f.Count.Delete, f.Count.Blocked
 	r.billed, r.list, r.low, r.high, r.held = f.billed, f.list, f.low, f.saving, f.held
+	r.reclaimable = f.totals().reclaimable
 	r.exact = f.exact || all.Images == 0
 	if !r.exact {
 		r.estimated = r.unique

@@ -309,6 +309,9 @@ func TestCostTotalsAgree(t *testing.T) {
 					}
 				}
 				check("page, "+table.ID, money("List"), money("Billed"), money("Saving, low"), money("Saving, high"), sums["Stored"])
+				if want := newFacts(run).total.reclaimable; sums["Reclaimable"] != want { // as in the workbook
+					t.Errorf("page, %s: %d bytes are reclaimable, and %d in the workbook", table.ID, sums["Reclaimable"], want)
+				}
 			}
 			if name == "bulk" && len(raw) > 500<<10 {
 				t.Errorf("a page of %d bytes", len(raw))

@@ -185,6 +185,7 @@ func pageMethod(run *Run, v *costView) []string {
 		"Billed is what AWS says for an account and region. It knows no repositories: storage is allocated to them by their stored bytes, to the last millionth, and what is left is in rows of its own.",
 		"List price is the price list (" + pageText(priceNote(run.Prices)) + ", " + pageText(v.currency) + ") for each stored byte once.",
 		"Savings are projections at list price. Low: layers that no image that stays refers to. High: the sum of the sizes of what goes.",
+		"Reclaimable is what goes if the plan is applied: the layers that nothing else refers to, or the sizes of the images where layers are not known.",
 		"1 GB = 1 GiB = 2^30 bytes.",
 	}
 	if run.Layers != "" {
@@ -254,10 +255,10 @@ func newPageData(run *Run, v *costView) *pageData {
 	if v.billed {
 		money = append(money, pageColumn{"Billed " + d.BillMonth + " (" + d.BillCurrency + ", allocated)", "money"})
 	}
-	money = append(money, pageColumn{"Goes (GB)", "gb"}, pageColumn{perMonth("Saving, low"), "money"}, pageColumn{perMonth("Saving, high"), "money"}, pageColumn{"Blocked (GB)", "gb"})
+	money = append(money, pageColumn{titleReclaimable, "gb"}, pageColumn{perMonth("Saving, low"), "money"}, pageColumn{perMonth("Saving, high"), "money"}, pageColumn{"Blocked (GB)", "gb"})
 	sums := func(row []any, s *costSums) []any {
 		row = billed(append(row, s.images, s.unique, known(s.list, s.isPriced())), s)
-		return append(row, s.goes.Bytes, known(s.low, s.hasLow()), known(s.high, s.isPriced()), s.blocked.Bytes)
+		return append(row, s.reclaimable, known(s.low, s.hasLow()), known(s.high, s.isPriced()), s.blocked.Bytes)
 	}
 
 	repositories := pageTable{ID: "repositories", Title: "Repositories", Sum: true, Rows: make([][]any, 0, len(v.rows)),
