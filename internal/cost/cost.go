@@ -101,46 +101,13 @@ func List() Prices {
 
 // Monthly is what so many bytes cost a month in a region, rounded half up to a millionth of the currency. False
 // says that the price is not known. Whoever adds up amounts adds the results: sums of rounded parts agree with each
-// other, the price of a sum need not.
+// other, the price of a sum need not. What Money cannot hold is as much as it can.
 func (p Prices) Monthly(region string, bytes int64) (Money, bool) {
 	price, ok := p.PerGBMonth[region]
 	if !ok || price < 0 || bytes < 0 {
 		return 0, false
 	}
 	hi, lo := bits.Mul64(uint64(price), uint64(bytes))
-	return p.amount(hi, lo)
-}
-
-// MonthlyArchive is what so many bytes of archive storage cost a month in a region, rounded as Monthly does, once. AWS
-// counts the tiers by what the whole bill has in the region: whoever needs the parts allocates the result.
-func (p Prices) MonthlyArchive(region string, bytes int64) (Money, bool) {
-	tiers := p.Archive[region]
-	if len(tiers) == 0 || tiers[0].From != 0 || bytes < 0 {
-		return 0, false
-	}
-	var hi, lo uint64
-	for i, t := range tiers {
-		end := bytes
-		if i+1 < len(tiers) {
-			if tiers[i+1].From <= t.From {
-				return 0, false
-			}
-			end = min(end, tiers[i+1].From)
-		}
-		if t.PerGBMonth < 0 {
-			return 0, false
-		}
-		h, l := bits.Mul64(uint64(t.PerGBMonth), uint64(max(end-t.From, 0)))
-		var carry uint64
-		lo, carry = bits.Add64(lo, l, 0)
-		hi += h + carry // the tiers' bytes add up to 63 bits, so that the sum has no more than 126
-	}
-	return p.amount(hi, lo)
-}
-
-// amount is so many millionths x bytes in GB, rounded half up, in the currency of the amounts. What Money cannot hold
-// is as much as it can.
-func (p Prices) amount(hi, lo uint64) (Money, bool) {
 	lo, carry := bits.Add64(lo, GB/2, 0)
 	hi += carry
 	m := Money(math.MaxInt64)

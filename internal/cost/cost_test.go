@@ -91,45 +91,6 @@ func TestMoneyText(t *testing.T) {
 	}
 }
 
-func TestMonthlyArchive(t *testing.T) {
-	const tb = 1 << 40
-	p := Prices{Archive: map[string][]Tier{
-		"tokyo":    {{0, 100_000}, {150 * tb, 70_000}},
-		"flat":     {{0, 70_000}},
-		"three":    {{0, 3 << 30}, {1, 2 << 30}, {3, 1 << 30}},
-		"late":     {{1, 100_000}},
-		"falling":  {{0, 100_000}, {5, 1}, {4, 1}},
-		"negative": {{0, 100_000}, {5, -1}},
-		"none":     {},
-	}}
-	for _, c := range []struct {
-		region string
-		bytes  int64
-		want   Money
-		ok     bool
-	}{
-		{"tokyo", 0, 0, true},
-		{"tokyo", GB, 100_000, true},
-		{"tokyo", 150 * tb, 15_360_000_000, true},
-		{"tokyo", 150*tb + GB, 15_360_070_000, true},
-		{"tokyo", 151 * tb, 15_431_680_000, true},
-		{"tokyo", 150*tb + 5369, 15_360_000_000, true}, // 0.35 of a millionth
-		{"tokyo", 150*tb - 5369, 15_359_999_999, true},
-		{"flat", 10 * GB, 700_000, true},
-		{"three", 1, 3, true}, {"three", 2, 5, true}, {"three", 3, 7, true}, {"three", 5, 9, true},
-		{"tokyo", -1, 0, false},
-		{"late", 5, 0, false}, {"falling", 1, 0, false}, {"negative", 9, 0, false}, {"none", 1, 0, false}, {"mars-north-1", 1, 0, false},
-	} {
-		if got, ok := p.MonthlyArchive(c.region, c.bytes); got != c.want || ok != c.ok {
-			t.Errorf("%s, %d bytes: %d, %t; want %d, %t", c.region, c.bytes, got, ok, c.want, c.ok)
-		}
-	}
-	most := Prices{Archive: map[string][]Tier{"r": {{0, math.MaxInt64}, {5, math.MaxInt64}}}}
-	if got, ok := most.MonthlyArchive("r", math.MaxInt64); got != math.MaxInt64 || !ok {
-		t.Errorf("the most is %d, %t", got, ok)
-	}
-}
-
 func TestCurrencyOf(t *testing.T) {
 	for region, want := range map[string]string{"us-east-1": "USD", "us-gov-west-1": "USD", "cn-north-1": "CNY", "us-iso-east-1": ""} {
 		if got := CurrencyOf(region); got != want {

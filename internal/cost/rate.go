@@ -2,32 +2,14 @@ package cost
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"math/bits"
 	"slices"
-	"strconv"
-	"strings"
 )
 
 // Rate is an exchange rate in millionths: how much of one currency a unit of another is. It is never negative; 0 says that
 // there is none, and converts nothing.
 type Rate int64
-
-// ParseRate reads a decimal with at most six places, "151.37". More places are an error, since they would be lost.
-func ParseRate(s string) (Rate, error) {
-	whole, fraction, point := strings.Cut(s, ".")
-	if len(fraction) <= 6 && (fraction != "" || !point) {
-		r, err := strconv.ParseUint(whole+fraction+"000000"[len(fraction):], 10, 63)
-		if err == nil && whole != "" && r > 0 {
-			return Rate(r), nil
-		}
-	}
-	return 0, fmt.Errorf("%.40q is no exchange rate: a positive decimal with at most six places is needed", s)
-}
-
-// RateOf takes a rate as a configuration has it: the decimal that was written there, which a float keeps.
-func RateOf(f float64) (Rate, error) { return ParseRate(strconv.FormatFloat(f, 'f', -1, 64)) }
 
 // String is the exact rate in decimals.
 func (r Rate) String() string { return Money(r).String() }

@@ -4,43 +4,8 @@ import (
 	"math"
 	"math/big"
 	"math/rand/v2"
-	"strings"
 	"testing"
 )
-
-func TestParseRate(t *testing.T) {
-	for text, want := range map[string]Rate{
-		"1": 1_000_000, "151.37": 151_370_000, "0.006613": 6_613, "0.000001": 1, "007.10": 7_100_000,
-		"9223372036854.775807": math.MaxInt64,
-	} {
-		got, err := ParseRate(text)
-		if err != nil || got != want {
-			t.Errorf("%s: %d, %v; want %d", text, got, err, want)
-		}
-		back, err := ParseRate(got.String())
-		if err != nil || back != got {
-			t.Errorf("%s: %s is read back as %d, %v", text, got, back, err)
-		}
-	}
-	for _, text := range []string{
-		"", ".", "0", "0.000000", "-1", "+1", "1.", ".5", "1.0000001", "1,5", "1e3", "1.5.0", "1_000", " 1", "9223372036854.775808", "NaN", "0x1", "1.-5",
-		strings.Repeat("9", 1000),
-	} {
-		if got, err := ParseRate(text); err == nil || len(err.Error()) > 200 {
-			t.Errorf("%q: %d, %v", text, got, err)
-		}
-	}
-	for f, want := range map[float64]Rate{151.37: 151_370_000, 0.1: 100_000, 1: 1_000_000, 0.000001: 1} {
-		if got, err := RateOf(f); err != nil || got != want {
-			t.Errorf("%g: %d, %v; want %d", f, got, err, want)
-		}
-	}
-	for _, f := range []float64{0, -1, math.NaN(), math.Inf(1), 1e300, 1e-7, 1.0 / 3} {
-		if got, err := RateOf(f); err == nil {
-			t.Errorf("%g: %d", f, got)
-		}
-	}
-}
 
 func TestConvert(t *testing.T) {
 	for _, c := range []struct {
@@ -87,24 +52,22 @@ func TestConvertIsExact(t *testing.T) {
 func TestPricesIn(t *testing.T) {
 	list := List()
 	yen := list.In("JPY", 151_370_000)
+	if list.Converted() || !yen.Converted() || yen.Listed != "USD" || yen.In("USD", 0).Converted() {
+		t.Errorf("%+v of %+v", yen, list)
+	}
 	if list.Currency != "USD" || list.Rate != 0 || yen.Currency != "JPY" || yen.AsOf != list.AsOf || yen.Source != list.Source {
 		t.Fatalf("%+v of %+v", yen, list)
 	}
 	r := rand.New(rand.NewPCG(23, 24))
 	for range 1000 {
 		bytes := r.Int64N(1 << 50)
-		for name, monthly := range map[string]func(Prices) (Money, bool){
-			"standard": func(p Prices) (Money, bool) { return p.Monthly("ap-northeast-1", bytes) },
-			"archive":  func(p Prices) (Money, bool) { return p.MonthlyArchive("ap-northeast-1", bytes) },
-		} {
-			usd, ok := monthly(list)
-			jpy, ok2 := monthly(yen)
-			if !ok || !ok2 || jpy != usd.Convert(151_370_000) {
-				t.Fatalf("%s, %d bytes: %s USD, %s JPY", name, bytes, usd, jpy)
-			}
-			if back, _ := monthly(yen.In("USD", 0)); back != usd {
-				t.Fatalf("%s, %d bytes: %s USD, then %s", name, bytes, usd, back)
-			}
+		usd, ok := list.Monthly("ap-northeast-1", bytes)
+		jpy, ok2 := yen.Monthly("ap-northeast-1", bytes)
+		if !ok || !ok2 || jpy != usd.Convert(151_370_000) {
+			t.Fatalf("%d bytes: %s USD, %s JPY", bytes, usd, jpy)
+		}
+		if back, _ := yen.In("USD", 0).Monthly("ap-northeast-1", bytes); back != usd {
+			t.Fatalf("%d bytes: %s USD, then %s", bytes, usd, back)
 		}
 	}
 	if m, ok := yen.Monthly("mars-north-1", GB); ok || m != 0 {

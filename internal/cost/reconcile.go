@@ -46,23 +46,6 @@ func Within[T ~int | ~int64](name string, unit Unit, left, right, tolerance T) C
 	return c
 }
 
-// Check compares what was allocated, repositories and rest, with the lines of the bill that it was allocated from.
-func (a *Allocation) Check(b *Bill) Check {
-	var allocated, billed Money
-	for _, m := range a.Billed {
-		allocated += m
-	}
-	for i := range a.Rest {
-		allocated += a.Rest[i].Amount
-	}
-	for i := range b.Lines {
-		if b.Lines[i].Month == a.Month {
-			billed += b.Lines[i].Amount
-		}
-	}
-	return Equal("allocated = billed, "+a.Month, UnitMoney, allocated, billed)
-}
-
 // QuantityTolerance is how far, in percent of the larger one, billed and stored bytes may be apart. What is billed is
 // the average of a month, what is stored is that of one moment: pushes and deletions lie between. It is less than
 // the 7 percent between a GB of 2^30 bytes and one of 10^9, so that a bill which counts in the latter is found out.
