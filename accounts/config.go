@@ -4,10 +4,14 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"demurrage/internal/image"
@@ -116,7 +120,12 @@ type generations struct {
 // Load reads and validates the configuration at path. See Parse for what is wrong with a configuration.
 func Load(path string) (*Config, error) {
 	data, err := os.ReadFile(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EISDIR):
+		return nil, fmt.Errorf("read the configuration: %w: name the file in it, as in %s", err, filepath.Join(path, "accounts.toml"))
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("read the configuration: %w: let whoever runs this read it", err)
+	case err != nil:
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
 	return Parse(path, data)

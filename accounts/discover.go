@@ -3,6 +3,7 @@ package accounts
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	"github.com/aws/aws-sdk-go-v2/service/organizations/types"
+	"github.com/aws/smithy-go"
 	"golang.org/x/time/rate"
 
 	"demurrage/internal/image"
@@ -189,13 +191,21 @@ func listAccounts(ctx context.Context, org organizations.ListAccountsAPIClient) 
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("list the accounts of the organization: %w", err)
+			return nil, fmt.Errorf("list the accounts of the organization: %w%s", plain(err), advice(err))
 		}
 		if err := add(listed, page.Accounts); err != nil {
 			return nil, err
 		}
 	}
 	return listed, nil
+}
+
+// advice says who may ask.
+func advice(err error) string {
+	if api, ok := errors.AsType[smithy.APIError](err); ok && strings.HasPrefix(api.ErrorCode(), "AccessDenied") {
+		return " (only the management account and delegated administrators may ask, with organizations:ListAccounts; or set discover = false under [organization] and list the accounts)"
+	}
+	return ""
 }
 
 func add(listed map[string]types.Account, page []types.Account) error {

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/agext/levenshtein"
 	"github.com/pelletier/go-toml/v2"
@@ -56,6 +58,9 @@ type document struct {
 // form, and their places from its parser.
 func readDocument(file string, data []byte, raw any) (*document, error) {
 	d := &document{file: file, positions: map[string]position{}, problems: map[string]*KeyError{}}
+	if e := notText(file, data); e != nil {
+		return nil, e
+	}
 	var tree map[string]any
 	if err := toml.Unmarshal(data, &tree); err != nil {
 		return nil, syntaxError(file, data, err)
@@ -65,6 +70,35 @@ func readDocument(file string, data []byte, raw any) (*document, error) {
 	}
 	d.decode("", tree, reflect.ValueOf(raw).Elem())
 	return d, nil
+}
+
+// notText says of a file that is no UTF-8 text what it is instead, and what to do.
+func notText(file string, data []byte) error {
+	const save = "save the file as UTF-8, without a byte order mark"
+	e := &KeyError{File: file, Line: 1, Column: 1}
+	switch {
+	case bytes.HasPrefix(data, []byte{0xff, 0xfe}), bytes.HasPrefix(data, []byte{0xfe, 0xff}):
+		e.Err = errors.New("is UTF-16 text: " + save)
+	case bytes.HasPrefix(data, []byte("\ufeff")):
+		e.Err = errors.New("begins with a byte order mark: " + save)
+	case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
+		line := 1
+		for text := range bytes.Lines(data) {
+			i := bytes.IndexByte(text, 0)
+			if !utf8.Valid(text) {
+				i = bytes.IndexFunc(text, func(r rune) bool { return r == utf8.RuneError || r == 0 })
+			}
+			if i >= 0 {
+				e.Line, e.Column = line, i+1
+				break
+			}
+			line++
+		}
+		e.Err = errors.New("is not UTF-8 text: name a TOML file, and save it as UTF-8")
+	default:
+		return nil
+	}
+	return e
 }
 
 // bareAccount is an account id that is written as a number. One that begins with 0 is not even TOML.
@@ -78,6 +112,8 @@ func syntaxError(file string, data []byte, err error) error {
 		lines := strings.Split(string(data), "\n")
 		if e.Line >= 1 && e.Line <= len(lines) && bareAccount.MatchString(lines[e.Line-1]) {
 			e.Err = fmt.Errorf("%w (an account id is a string: put it in quotes)", err)
+		} else {
+			e.Err = fmt.Errorf("%w: mend this line; the file is TOML, as accounts.toml.example is", err)
 		}
 	}
 	return e

@@ -41,7 +41,7 @@ func (d *document) billing(raw *rawBilling) Billing {
 	for _, region := range slices.Sorted(maps.Keys(raw.Prices)) {
 		path := "billing.prices." + region
 		if !image.ValidRegion(region) {
-			d.rejectf("billing.prices", "%q is not a region", clip(region))
+			d.rejectf("billing.prices", "%q is not a region (as in us-east-1)", clip(region))
 			continue
 		}
 		price, ok := micros(raw.Prices[region])

@@ -141,7 +141,7 @@ func (d *document) accounts(c *Config, raw []rawAccount) {
 			RoleOwn:    r.Role != "", SweepRoleOwn: r.SweepRole != "",
 		}
 		if j, ok := first[r.ID]; ok && r.ID != "" {
-			d.rejectf(path+".id", "%s is already the account of accounts[%d]", clip(string(r.ID)), j)
+			d.rejectf(path+".id", "%s is already the account of accounts[%d]: remove one of the two", clip(string(r.ID)), j)
 		}
 		first[r.ID] = i
 		if slices.Contains(c.Organization.ExcludeAccounts, a.ID) && a.ID != "" {
@@ -407,7 +407,7 @@ func (d *document) accountPatterns(path string, list []rawID) []image.Pattern {
 
 func (d *document) region(path, region string) {
 	if !image.ValidRegion(region) {
-		d.rejectf(path, "%q is not a region", clip(region))
+		d.rejectf(path, "%q is not a region (as in us-east-1)", clip(region))
 	}
 }
 
@@ -464,7 +464,7 @@ func checkStore(url string) error {
 	}
 	name, prefix, _ := strings.Cut(rest, "/")
 	if !bucket.MatchString(name) {
-		return fmt.Errorf("%q is not the name of an S3 bucket", clip(name))
+		return fmt.Errorf("%q is not the name of an S3 bucket (use s3://bucket/prefix)", clip(name))
 	}
 	if strings.ContainsAny(prefix, "?#") {
 		return errors.New("the prefix may not contain ? or #")
