@@ -10,12 +10,15 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -121,7 +124,7 @@ func New(ctx context.Context, opts Options) (*Provider, error) {
 		counting(opts.Calls),
 	}, opts.Load...)...)
 	if err != nil {
-		return nil, fmt.Errorf("load the AWS configuration: %w", err)
+		return nil, &HubError{"load the AWS configuration", err}
 	}
 	ambient.HTTPClient = SteadyClient{ambient.HTTPClient}
 	if ambient.Region == "" {
@@ -133,7 +136,7 @@ func New(ctx context.Context, opts Options) (*Provider, error) {
 		clients:  map[string]*sts.Client{},
 	}
 	if p.identity, err = whoami(ctx, ambient); err != nil {
-		return nil, fmt.Errorf("find out whose the AWS credentials are: %w", err)
+		return nil, &HubError{"find out whose the AWS credentials are", err}
 	}
 	role, err := accounts.ParseRole(opts.HubRole)
 	if err != nil {
@@ -149,7 +152,7 @@ func New(ctx context.Context, opts Options) (*Provider, error) {
 		hop.Chained = true
 		p.hub.Credentials = p.newSession(sts.NewFromConfig(ambient), account, p.hubRole, opts.ExternalID, "", hop)
 		if p.identity, err = whoami(ctx, p.hub); err != nil {
-			return nil, fmt.Errorf("hub role: %w", cacheless(err))
+			return nil, &HubError{"hub role", cacheless(err)}
 		}
 	}
 	return p, nil
@@ -158,6 +161,9 @@ func New(ctx context.Context, opts Options) (*Provider, error) {
 // Hub is the hub's own configuration: for AWS Organizations, for the regions of accounts, for billing. It carries
 // no session policy, and nothing that scans or deletes may have it.
 func (p *Provider) Hub() aws.Config { return p.hub.Copy() }
+
+// HubRole is the ARN of the hub role, "" where the ambient identity is the hub.
+func (p *Provider) HubRole() string { return p.hubRole }
 
 // Identity is who the hub is.
 func (p *Provider) Identity() Identity { return p.identity }
@@ -284,9 +290,21 @@ func stsRegion(ambient, partition string, account accounts.Account) string {
 	return ambient
 }
 
-// whoami calls GetCallerIdentity, which needs no permission.
+// whoami calls GetCallerIdentity, which needs no permission. It is what a run begins with: where nobody listens, that is
+// told at once.
 func whoami(ctx context.Context, cfg aws.Config) (Identity, error) {
+	cfg = Impatient(cfg)
+	if cfg.Credentials != nil {
+		if _, err := cfg.Credentials.Retrieve(ctx); err != nil { // which may take its time: somebody may be asked for a code
+			return Identity{}, err
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, firstAnswer, fmt.Errorf("STS has not answered within %s", firstAnswer))
+	defer cancel()
 	out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil && ctx.Err() != nil {
+		return Identity{}, context.Cause(ctx)
+	}
 	if err != nil {
 		return Identity{}, err
 	}
@@ -365,6 +383,29 @@ func counting(calls *atomic.Int64) func(*config.LoadOptions) error {
 func refreshEarly(o *aws.CredentialsCacheOptions) {
 	o.ExpiryWindow = 5 * time.Minute
 	o.ExpiryWindowJitterFrac = 0.5
+}
+
+// firstAnswer is how long STS may take to say who the hub is.
+const firstAnswer = 30 * time.Second
+
+// Impatient gives a configuration whose clients do not try again where nobody listens or where there is no such host. A
+// scan does, since both pass; who asks whether something can be reached wants to know it now.
+func Impatient(cfg aws.Config) aws.Config {
+	cfg = cfg.Copy()
+	if patient := cfg.Retryer; patient != nil {
+		cfg.Retryer = func() aws.Retryer {
+			r := patient()
+			return impatient{retry.AddWithMaxAttempts(r, r.MaxAttempts()).(aws.RetryerV2)}
+		}
+	}
+	return cfg
+}
+
+type impatient struct{ aws.RetryerV2 }
+
+func (r impatient) IsErrorRetryable(err error) bool {
+	dns, ok := errors.AsType[*net.DNSError](err)
+	return !errors.Is(err, syscall.ECONNREFUSED) && !(ok && dns.IsNotFound) && r.RetryerV2.IsErrorRetryable(err)
 }
 
 // maxAttempts honours AWS_MAX_ATTEMPTS, which the SDK passes over where it is given a retryer.

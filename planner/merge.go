@@ -217,7 +217,7 @@ func (m *Merged) attest() {
 			continue
 		}
 		for j := range m.attested {
-			if m.attested[j].covers(c.Account, c.Region, c.Source) {
+			if m.attested[j].Covers(c.Account, c.Region, c.Source) {
 				c.Status = image.CoverageAttested
 				m.attested[j].Used++
 				break
@@ -248,9 +248,9 @@ func (m *Merged) mirrorsRead(r image.Registry) bool {
 	})
 }
 
-// covers: an attestation for named regions says nothing of a failure whose region is not known ("*"), and one for
-// named sources nothing of the failure to learn an account's regions.
-func (a *Attestation) covers(account, region, source string) bool {
+// Covers reports whether a failure lies in the scope: an attestation for named regions says nothing of a failure whose
+// region is not known ("*"), and one for named sources nothing of the failure to learn an account's regions.
+func (a *Attestation) Covers(account, region, source string) bool {
 	return matchAny(a.Accounts, account) &&
 		(len(a.Regions) == 0 || slices.Contains(a.Regions, region)) &&
 		(len(a.Sources) == 0 || slices.Contains(a.Sources, source))

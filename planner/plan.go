@@ -110,6 +110,10 @@ type RepositoryPlan struct {
 	gate gate
 }
 
+// Unknown reports whether something that could use images of the repository was not looked at. Where it was not, images
+// that only a rule keeps may be in use as well.
+func (p *RepositoryPlan) Unknown() bool { return len(p.gate.reasons) > 0 }
+
 // RepositorySummary is what is said of a repository without its images.
 type RepositorySummary struct {
 	Repository image.Repository

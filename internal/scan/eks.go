@@ -45,17 +45,26 @@ type eksScan struct {
 	api    eksAPI
 	tokens *sts.PresignClient
 	plain  bool // AWS itself is spoken to without TLS: only a simulated one is
+	probe  bool // one object of each kind, to see whether it may be read; see CheckClusters
 }
 
 func scanEKS(ctx context.Context, w *work) {
+	s := newEKS(w)
+	each(ctx, w, eksParallel, maps.Keys(s.clusters(ctx)), func(name string) {
+		if c := s.cluster(ctx, name); c != nil {
+			c.report()
+		}
+	})
+}
+
+func newEKS(w *work) *eksScan {
 	client := eks.NewFromConfig(w.cfg)
 	unlimited := w.cfg.Copy()
 	unlimited.APIOptions = nil // signing calls nobody, so that no operation of a bucket is drawn on
-	s := &eksScan{
+	return &eksScan{
 		work: w, api: client, tokens: sts.NewPresignClient(sts.NewFromConfig(unlimited)),
 		plain: strings.HasPrefix(aws.ToString(client.Options().BaseEndpoint), "http://"),
 	}
-	each(ctx, w, eksParallel, maps.Keys(s.clusters(ctx)), func(name string) { s.cluster(ctx, name) })
 }
 
 // clusters lists the clusters' names, those included that run elsewhere and are only registered with EKS.
@@ -88,7 +97,8 @@ type eksFailure struct {
 	err error
 }
 
-func (s *eksScan) cluster(ctx context.Context, name string) {
+// cluster looks at a cluster; nil if it was deleted meanwhile.
+func (s *eksScan) cluster(ctx context.Context, name string) *eksCluster {
 	c := &eksCluster{eksScan: s, name: name, seen: make(map[eksUse]bool)}
 	c.arn = "arn:" + image.PartitionOf(s.Region).ID + ":eks:" + s.Region + ":" + s.Account + ":cluster/" + name
 	var err error
@@ -98,12 +108,12 @@ func (s *eksScan) cluster(ctx context.Context, name string) {
 		c.read(ctx)
 	}
 	if len(c.failures) == 0 {
-		return
+		return c
 	}
 	if _, err := s.describe(ctx, name); eksGone(err) {
-		return // deleted meanwhile, and everything in it
+		return nil // deleted meanwhile, and everything in it
 	}
-	c.report()
+	return c
 }
 
 func (s *eksScan) describe(ctx context.Context, name string) (*types.Cluster, error) {
@@ -125,6 +135,15 @@ func eksGone(err error) bool {
 func (c *eksCluster) failed(op string, err error) {
 	c.failures = append(c.failures, eksFailure{op, err})
 }
+
+// hinted is an error with what to do about it.
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (e *hinted) Error() string { return e.err.Error() + "; " + e.hint }
+func (e *hinted) Unwrap() error { return e.err }
 
 // report makes the cluster's failures a gap, or a note where a list of its uses from elsewhere stands in.
 func (c *eksCluster) report() {
@@ -155,10 +174,14 @@ func (c *eksCluster) read(ctx context.Context) {
 		return
 	}
 	defer api.http.CloseIdleConnections()
+	list := api.list
+	if c.probe {
+		api.limit, api.timeout, list = 1, kubeConnect, api.first
+	}
 	var forbidden []string
 	for i := range kubeKinds {
 		kind := &kubeKinds[i]
-		err := api.list(ctx, kind.path, func(o *kubeObject) { c.object(kind, o) })
+		err := list(ctx, kind.path, func(o *kubeObject) { c.object(kind, o) })
 		if err == nil {
 			continue
 		}
@@ -192,7 +215,7 @@ func (c *eksCluster) kubernetes() (*kubeClient, error) {
 	switch {
 	case endpoint != "":
 	case c.about.ConnectorConfig != nil:
-		return nil, errors.New("the cluster is registered from elsewhere, and its Kubernetes API cannot be reached through EKS; " + c.importHint())
+		return nil, &hinted{errors.New("the cluster is registered from elsewhere, and its Kubernetes API cannot be reached through EKS"), c.importHint()}
 	case c.about.Status == types.ClusterStatusCreating:
 		return nil, nil
 	default:
@@ -276,7 +299,7 @@ func (c *eksCluster) unreachable(err error) error {
 			why = "its endpoint lets in " + strings.Join(vpc.PublicAccessCidrs, ", ") + " only"
 		}
 	}
-	return fmt.Errorf("%s (%w); scan from where it can be reached, or %s", why, eksCause(err), c.importHint())
+	return &hinted{fmt.Errorf("%s (%w)", why, eksCause(err)), "scan from where it can be reached, or " + c.importHint()}
 }
 
 // eksCause is a network error without what differs from time to time: the page's address and our own port.
@@ -300,12 +323,12 @@ func (c *eksCluster) unauthorized(err error) error {
 	if a := c.about.AccessConfig; a != nil && a.AuthenticationMode == types.AuthenticationModeConfigMap {
 		hint = "aws eks update-cluster-config --region " + c.Region + " --name " + c.name + " --access-config authenticationMode=API_AND_CONFIG_MAP, then " + hint
 	}
-	return fmt.Errorf("it does not let the role in (%w); %s", err, hint)
+	return &hinted{fmt.Errorf("it does not let the role in (%w)", err), hint}
 }
 
 func (c *eksCluster) forbidden(resources []string) error {
-	return fmt.Errorf("forbidden: %s; bind the ClusterRole demurrage-uses of deploy/eks-uses.yaml to the Kubernetes group of the access entry of %s",
-		strings.Join(resources, ", "), c.role())
+	return &hinted{fmt.Errorf("forbidden: %s", strings.Join(resources, ", ")),
+		"bind the ClusterRole demurrage-uses of deploy/eks-uses.yaml to the Kubernetes group of the access entry of " + c.role()}
 }
 
 // eksUse is what makes a use of a cluster another one: many pods of a workload make one.

@@ -143,6 +143,8 @@ type kubeClient struct {
 	endpoint string
 	http     *http.Client
 	sign     func(context.Context) (string, error) // makes a token
+	limit    int                                   // objects of a page; 0: kubePage
+	timeout  time.Duration                         // of a page; 0: kubeTimeout
 
 	token string
 	made  time.Time
@@ -196,6 +198,12 @@ func (k *kubeClient) list(ctx context.Context, path string, f func(*kubeObject))
 	}
 }
 
+// first is list for the first page alone.
+func (k *kubeClient) first(ctx context.Context, path string, f func(*kubeObject)) error {
+	_, err := k.page(ctx, path, "", f)
+	return err
+}
+
 // page reads a page, and once more if the server is busy, the connection breaks, or a token that was used before is
 // not accepted any more.
 func (k *kubeClient) page(ctx context.Context, path, from string, f func(*kubeObject)) (next string, err error) {
@@ -224,9 +232,9 @@ func (k *kubeClient) page(ctx context.Context, path, from string, f func(*kubeOb
 }
 
 func (k *kubeClient) attempt(ctx context.Context, path, from string, f func(*kubeObject)) (next string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, kubeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(k.timeout, kubeTimeout))
 	defer cancel()
-	query := url.Values{"limit": {strconv.Itoa(kubePage)}}
+	query := url.Values{"limit": {strconv.Itoa(cmp.Or(k.limit, kubePage))}}
 	if from != "" {
 		query.Set("continue", from)
 	}

@@ -32,7 +32,7 @@ func (s *Store) names(ctx context.Context, prefix string) ([]string, error) {
 		// fileblob fails over a file that goes while it lists.
 		entries, err := os.ReadDir(s.path(prefix))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("list %s: %w", prefix, err)
+			return nil, fmt.Errorf("list %s: %w", prefix, hint(err))
 		}
 		for _, e := range entries {
 			names = append(names, e.Name())
@@ -47,7 +47,7 @@ func (s *Store) names(ctx context.Context, prefix string) ([]string, error) {
 			return names, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", prefix, err)
+			return nil, fmt.Errorf("list %s: %w", prefix, hint(err))
 		}
 		names = append(names, strings.TrimSuffix(strings.TrimPrefix(o.Key, prefix), "/"))
 	}
@@ -61,7 +61,7 @@ func (s *Store) readAll(ctx context.Context, key string) ([]byte, error) {
 	defer closeRead(r)
 	data, err := io.ReadAll(r)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, err)
+		return nil, fmt.Errorf("read %s: %w", key, hint(err))
 	}
 	return data, nil
 }
@@ -73,7 +73,7 @@ func (s *Store) create(ctx context.Context, key string, data []byte, opts blob.W
 	if s.dir != "" {
 		err := s.link(key, data)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
-			return false, fmt.Errorf("write %s: %w", key, err)
+			return false, fmt.Errorf("write %s: %w", key, hint(err))
 		}
 		return err != nil, nil
 	}

@@ -211,7 +211,7 @@ func (s *Store) openObjects(ctx context.Context, prefix string) (*Journal, error
 		if exists {
 			switch a, err := s.bucket.Attributes(ctx, key); {
 			case err != nil:
-				return fmt.Errorf("read %s: %w", key, err)
+				return fmt.Errorf("read %s: %w", key, hint(err))
 			case a.Metadata[mark] != opts.Metadata[mark]:
 				return fmt.Errorf("%s exists: %w", key, ErrBusy)
 			}

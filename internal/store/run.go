@@ -174,7 +174,7 @@ func (s *Store) runIDs(ctx context.Context) ([]string, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list runs: %w", err)
+			return nil, fmt.Errorf("list runs: %w", hint(err))
 		}
 		if id := strings.TrimSuffix(strings.TrimPrefix(o.Key, "runs/"), "/"); o.IsDir && runID.MatchString(id) {
 			ids = append(ids, id)

@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -50,8 +51,11 @@ type Store struct {
 // s3://BUCKET/PREFIX. Only the latter needs cfg, which gives the configuration for S3.
 func Open(ctx context.Context, location string, log *slog.Logger, cfg func(context.Context) (aws.Config, error)) (*Store, error) {
 	bucket, err := open(ctx, location, cfg)
+	if errors.Is(err, fs.ErrNotExist) { // of a directory above it
+		err = &hinted{err, "set url under [store] to a directory that can be made"}
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", location, err)
+		return nil, fmt.Errorf("open store %s: %w", location, hint(err))
 	}
 	s := &Store{bucket: bucket, log: log}
 	if !strings.HasPrefix(location, "s3://") {
@@ -100,15 +104,15 @@ func (s *Store) write(ctx context.Context, key string, opts *blob.WriterOptions,
 	defer cancel()
 	w, err := s.bucket.NewWriter(ctx, key, opts)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", key, err)
+		return fmt.Errorf("write %s: %w", key, hint(err))
 	}
 	if err := f(w); err != nil {
 		cancel() // what was written so far is thrown away
 		_ = w.Close()
-		return fmt.Errorf("write %s: %w", key, err)
+		return fmt.Errorf("write %s: %w", key, hint(err))
 	}
 	if err := w.Close(); err != nil {
-		return fmt.Errorf("write %s: %w", key, err)
+		return fmt.Errorf("write %s: %w", key, hint(err))
 	}
 	return nil
 }
@@ -117,7 +121,7 @@ func (s *Store) write(ctx context.Context, key string, opts *blob.WriterOptions,
 func (s *Store) read(ctx context.Context, key string) (*blob.Reader, error) {
 	r, err := s.bucket.NewReader(ctx, key, nil)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, err)
+		return nil, fmt.Errorf("read %s: %w", key, hint(err))
 	}
 	return r, nil
 }
@@ -148,7 +152,7 @@ func (s *Store) readJSON(ctx context.Context, key string, v any) error {
 		err = json.Unmarshal(data, v)
 	}
 	if err != nil {
-		return fmt.Errorf("read %s: %w", key, err)
+		return fmt.Errorf("read %s: %w", key, hint(err))
 	}
 	return nil
 }

@@ -113,7 +113,7 @@ func (s *Store) UseLists(ctx context.Context) ([]string, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list imported uses: %w", err)
+			return nil, fmt.Errorf("list imported uses: %w", hint(err))
 		}
 		if name, ok := strings.CutSuffix(strings.TrimPrefix(o.Key, "uses/"), ".json"); ok && ValidUseListName(name) {
 			names = append(names, name)
