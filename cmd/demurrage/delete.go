@@ -41,7 +41,7 @@ Every call is in the journal before it is sent: after an interruption, the same 
   demurrage plan --out plan.json        review this file, then
   demurrage delete --plan plan.json --dry-run
   demurrage delete --plan plan.json
-  demurrage delete --plan plan.json --account 111111111111 --repository 'dev/*'
+  demurrage delete --plan plan.json --account 223344556677 --repository 'ci/*'
   demurrage delete                      plan, look, and type the number
 
 Exit codes: 0 done · 2 done, but something is blocked because it could not be read · 3 some deletions failed · 4 refused by a

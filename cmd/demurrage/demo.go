@@ -28,7 +28,7 @@ func demoCommand() *cli.Command {
 		Description: `Prints the plan and writes demurrage-report.xlsx, .html, .json, .csv and .md, the accounts.toml it used and the stored run into a directory.
 
   demurrage demo
-  demurrage demo --out /tmp/demo --all`,
+  demurrage demo --out elsewhere --all`,
 		Flags: []cli.Flag{
 			nowFlag(),
 			&cli.StringFlag{Name: "out", Value: "demurrage-out", Usage: "the `DIR` to write into"},

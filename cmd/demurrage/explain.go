@@ -16,8 +16,8 @@ func explainCommand() *cli.Command {
 		ArgsUsage: "REF",
 		Description: `REF is a reference in any spelling: by tag, by digest, or by both. The last stored run is asked; without one, a scan comes first.
 
-  demurrage explain 123456789012.dkr.ecr.us-east-1.amazonaws.com/platform/envoy:v1.8.3
-  demurrage explain --run 20261120T224303Z-4f2a 123456789012.dkr.ecr.us-east-1.amazonaws.com/app@sha256:…`,
+  demurrage explain 222222222222.dkr.ecr.us-east-1.amazonaws.com/platform/envoy-sidecar:v1.1.0
+  demurrage explain --run 20261120T224303Z-4f2a 222222222222.dkr-ecr.us-east-1.on.aws/platform/envoy-sidecar:v1.1.0`,
 		Flags: []cli.Flag{runFlag(), nowFlag(), acceptFlag()},
 		Action: func(c *cli.Context) error {
 			ref, err := image.ParseRef(c.Args().First())

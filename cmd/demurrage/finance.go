@@ -97,23 +97,32 @@ func (s *session) askPrices(ctx context.Context, p *assume.Provider) (cost.Price
 }
 
 func (s *session) askBill(ctx context.Context, p *assume.Provider) (*cost.Bill, error) {
+	cfg, err := s.payer(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return billing.Bill(ctx, costexplorer.NewFromConfig(cfg), s.config.Billing.Metric, time.Now())
+}
+
+// payer is whoever asks for the bill, where Cost Explorer is.
+func (s *session) payer(ctx context.Context, p *assume.Provider) (aws.Config, error) {
 	cfg := p.Hub()
 	if role := s.config.Billing.Role; role != "" {
 		a, err := arn.Parse(role)
 		if err != nil {
-			return nil, err
+			return aws.Config{}, err
 		}
 		policy, err := assume.AllowActions(billing.Actions())
 		if err != nil {
-			return nil, err
+			return aws.Config{}, err
 		}
 		payer := accounts.Account{ID: a.AccountID, Role: role, RoleOwn: true, ExternalID: s.config.Assume.ExternalID}
 		if err := p.CheckSession(ctx, payer, policy); err != nil {
-			return nil, err
+			return aws.Config{}, err
 		}
 		cfg = p.Session(payer, cfg.Region, policy)
 	}
-	return billing.Bill(ctx, costexplorer.NewFromConfig(in(cfg, billing.Region(cfg.Region))), s.config.Billing.Metric, time.Now())
+	return in(cfg, billing.Region(cfg.Region)), nil
 }
 
 func in(cfg aws.Config, region string) aws.Config {

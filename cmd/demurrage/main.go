@@ -29,6 +29,10 @@ func main() {
 
 // run is the program: it returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
+	if last := len(args) - 1; last > 0 && args[last] == completionFlag {
+		complete(stdout, newApp(stdout, stderr), args[1:last])
+		return exitOK
+	}
 	for _, variable := range os.Environ() { // an empty one is none
 		if name, value, _ := strings.Cut(variable, "="); value == "" && strings.HasPrefix(name, "DEMURRAGE_") {
 			_ = os.Unsetenv(name)
@@ -82,6 +86,7 @@ and everything that uses one, joins the use across accounts, and plans what can 
 could not be looked at blocks what it might concern.
 
   demurrage demo                                try it on a simulated organization: no AWS account, no configuration
+  demurrage generate                            write accounts.toml from what the organization has
   demurrage plan                                scan, and show what could go
   demurrage report --out report.xlsx            the workbook of the last run
   demurrage delete --plan plan.json             apply a plan that was saved (plan --out plan.json) and reviewed
@@ -90,7 +95,7 @@ could not be looked at blocks what it might concern.
 Exit codes: 0 all was done · 1 nothing useful was done · 2 done, but something was blocked because it could not be
 read · 3 some deletions failed · 4 refused by a brake or at the confirmation · 130 interrupted.`),
 		Flags:     sharedFlags(true),
-		Commands:  []*cli.Command{demoCommand(), planCommand(), reportCommand(), explainCommand(), deleteCommand(), historyCommand(), scanCommand(), usesCommand(), permissionsCommand(), simCommand()},
+		Commands:  []*cli.Command{demoCommand(), generateCommand(), checkCommand(), planCommand(), reportCommand(), explainCommand(), deleteCommand(), historyCommand(), auditCommand(), recommendCommand(), scanCommand(), usesCommand(), permissionsCommand(), completionCommand(), simCommand()},
 		Writer:    stdout,
 		ErrWriter: stderr,
 		// The exit code is run's to decide, and usage errors are errors like any other.

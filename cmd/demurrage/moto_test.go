@@ -169,6 +169,29 @@ var motoDeviations = []motoDeviation{
 		aws:  "refuses that: ImageReferencedByManifestList",
 		here: "TestMotoDelete looks at the order of the calls",
 	},
+	{
+		name:  "cloudformation-exclusion",
+		moto:  "makes stacks with an AWS::ECR::PullTimeUpdateExclusion, but not the exclusion",
+		aws:   "makes it, or fails the stack",
+		here:  "TestMotoRoles looks for the roles alone; cfn-lint knows the type",
+		still: motoTakesExclusion,
+	},
+	{
+		name:  "cloudformation-policy",
+		moto:  "keeps the policies of a stack's role as Python writes a dictionary",
+		aws:   "keeps them as JSON",
+		here:  "roles.py reads them as Python",
+		still: motoWritesPython,
+	},
+	{
+		name: "sts-trust",
+		moto: "assumes roles whatever their trust policies say, and roles that do not exist",
+		aws:  "assumes what trusts the caller",
+		here: "TestMotoRoles compares the trust policies; TestRolesTrust has the simulator enforce them",
+		still: func(t *testing.T, w *motoWorld) bool {
+			return w.assume(t, w.Accounts["closed"], nil) != "" // which has no role
+		},
+	},
 }
 
 // motoDeviation is a deviation of moto's from AWS, and what is done about it.

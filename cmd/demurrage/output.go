@@ -55,7 +55,7 @@ func verdict(run *report.Run, accept bool) error {
 		}
 	}
 	if read == 0 && counts[image.CoverageFailed] > 0 {
-		return fmt.Errorf("nothing could be read: all %d sources failed (run %s)", counts[image.CoverageFailed], run.ID)
+		return fmt.Errorf("nothing could be read: all %d sources failed (run %s); demurrage check says what to add", counts[image.CoverageFailed], run.ID)
 	}
 	blocked := run.Plan.Count.Blocked.Images
 	if accept || run.Plan.Complete && blocked == 0 {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
@@ -21,6 +22,7 @@ import (
 	sagemakertypes "github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"demurrage/internal/image"
+	"demurrage/internal/preview"
 )
 
 func failures(p *planFile) []image.Coverage {
@@ -123,7 +125,8 @@ func seedKubernetes(w *world) {
 }
 
 // TestPermissions: a scan with exactly the permissions that the program prints reads everything; with any one of them
-// taken away it has a gap in the source that needs it (or, where no decision needs it, a note), and ends properly. The worlds are several because a scan waits for
+// taken away it has a gap in the source that needs it (or, where no decision needs it, a note), and ends properly. Those
+// that only previews need, a scan has not. The worlds are several because a scan waits for
 // the rate limits of AWS.
 func TestPermissions(t *testing.T) {
 	t.Parallel()
@@ -154,6 +157,7 @@ func TestPermissions(t *testing.T) {
 func testWithout(t *testing.T, actions, some []string) {
 	w := newWorld(t, virginia)
 	seedEverything(w)
+	done(w.ecr(accountA, ireland).PutLifecyclePolicy(w.Context(), &ecr.PutLifecyclePolicyInput{RepositoryName: aws.String("multi"), LifecyclePolicyText: aws.String(expireAfter(30))}))(w)
 	stored := 0
 	scan := func(code int, allowed []string) *planFile {
 		t.Helper()
@@ -170,6 +174,20 @@ func testWithout(t *testing.T, actions, some []string) {
 	called := operations(w.called(before))
 	for _, without := range some {
 		service, operation, _ := strings.Cut(without, ":")
+		if slices.Contains(preview.Actions(), without) {
+			if called[service+":"+operation] > 0 {
+				t.Errorf("a scan calls %s", without)
+			}
+			scan(0, actions)
+			if v := w.audit(0, "--verify").Verified; v.Repositories != 1 {
+				t.Errorf("with all permissions: %+v", v)
+			}
+			w.allow(slices.DeleteFunc(slices.Clone(actions), func(a string) bool { return a == without }))
+			if v := w.audit(2, "--verify").Verified; len(v.Failures) != 1 || !strings.Contains(v.Failures[0].Error, operation) {
+				t.Errorf("without %s: %+v", without, v)
+			}
+			continue
+		}
 		if without == "ecs:DescribeClusters" {
 			continue // asked only where a cluster vanishes during the scan
 		}

@@ -41,18 +41,32 @@ type session struct {
 
 // open reads the flags and the configuration and opens the store. Nothing is touched in AWS yet.
 func open(c *cli.Context) (*session, error) {
-	path := sharedString(c, "config")
-	config, err := accounts.Load(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w (copy accounts.toml.example, or name one with --config; `demurrage demo` needs none)", err)
-	}
+	config, err := load(c)
 	if err != nil {
 		return nil, err
 	}
 	return openConfig(c, config)
 }
 
+// load reads the configuration.
+func load(c *cli.Context) (*accounts.Config, error) {
+	config, err := accounts.Load(sharedString(c, "config"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w (`demurrage generate` makes one; name another with --config; `demurrage demo` needs none)", err)
+	}
+	return config, err
+}
+
 func openConfig(c *cli.Context, config *accounts.Config) (*session, error) {
+	s, err := newSession(c, config)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.openStore()
+}
+
+// newSession is a session without its store.
+func newSession(c *cli.Context, config *accounts.Config) (*session, error) {
 	s := &session{c: c, stdout: c.App.Writer, stderr: c.App.ErrWriter, config: config, screen: newScreen(c, c.App.ErrWriter)}
 	var err error
 	if s.log, err = logger(c, s.screen); err != nil {
@@ -62,14 +76,18 @@ func openConfig(c *cli.Context, config *accounts.Config) (*session, error) {
 		return nil, err
 	}
 	s.provider = sync.OnceValues(s.newProvider)
-	s.store, err = store.Open(c.Context, config.Store, s.log, func(context.Context) (aws.Config, error) {
+	return s, nil
+}
+
+func (s *session) openStore() (err error) {
+	s.store, err = store.Open(s.c.Context, s.config.Store, s.log, func(context.Context) (aws.Config, error) {
 		p, err := s.provider()
 		if err != nil {
 			return aws.Config{}, err
 		}
 		return p.Hub(), nil
 	})
-	return s, err
+	return err
 }
 
 func (s *session) close() {
