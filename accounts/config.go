@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -119,7 +120,7 @@ type generations struct {
 
 // Load reads and validates the configuration at path. See Parse for what is wrong with a configuration.
 func Load(path string) (*Config, error) {
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	switch {
 	case errors.Is(err, syscall.EISDIR):
 		return nil, fmt.Errorf("read the configuration: %w: name the file in it, as in %s", err, filepath.Join(path, "accounts.toml"))
@@ -131,8 +132,23 @@ func Load(path string) (*Config, error) {
 	return Parse(path, data)
 }
 
+// readFile reads a file that is no larger than any configuration: /dev/zero, say, has no end.
+func readFile(path string) ([]byte, error) {
+	const most = 16 << 20
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && len(data) > most {
+		err = fmt.Errorf("%s has more than %d MiB: name the configuration of demurrage", path, most>>20)
+	}
+	return data, err
+}
+
 // Parse validates a configuration; name is what errors call it. The error joins a *KeyError for every problem, in the
-// order of the file; what is not TOML at all has one alone.
+// order of the file, up to 50 of them; what is not TOML at all has one alone.
 func Parse(name string, data []byte) (*Config, error) {
 	var raw rawConfig
 	d, err := readDocument(name, data, &raw)

@@ -221,7 +221,7 @@ func TestMaxDeleteBytes(t *testing.T) {
 		}
 	}
 	const at = "accounts.toml:4:1: safety.max_delete_bytes: "
-	if _, err := Parse("accounts.toml", []byte(head+"-1")); err == nil || err.Error() != at+"-1 is less than 0" {
+	if _, err := Parse("accounts.toml", []byte(head+"-1")); err == nil || err.Error() != at+"-1 is less than 0: use 0 for no limit, or more" {
 		t.Errorf("-1: %v", err)
 	}
 	// A fraction of a byte would be 0, which is no limit; 1,5 would be 15.

@@ -19,7 +19,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// KeyError is one problem of a configuration: where it stands and what is wrong. Parse joins all that it finds with
+// KeyError is one problem of a configuration: where it stands and what is wrong. Parse joins those that it finds with
 // errors.Join, in the order of the file.
 type KeyError struct {
 	File         string
@@ -35,7 +35,7 @@ func (e *KeyError) Error() string {
 		fmt.Fprintf(&b, ":%d:%d", e.Line, e.Column)
 	}
 	if e.Key != "" {
-		b.WriteString(": " + e.Key)
+		b.WriteString(": " + clip(e.Key))
 	}
 	return b.String() + ": " + e.Err.Error()
 }
@@ -59,6 +59,9 @@ type document struct {
 func readDocument(file string, data []byte, raw any) (*document, error) {
 	d := &document{file: file, positions: map[string]position{}, problems: map[string]*KeyError{}}
 	if e := notText(file, data); e != nil {
+		return nil, e
+	}
+	if e := tooMuch(file, data); e != nil {
 		return nil, e
 	}
 	var tree map[string]any
@@ -101,6 +104,39 @@ func notText(file string, data []byte) error {
 	return e
 }
 
+// tooMuch refuses what no configuration has, and what the TOML library would take minutes for: it compares every key of a
+// table with every other, and what is nested in keys has paths that are as long as it is deep.
+func tooMuch(file string, data []byte) error {
+	const mostKeys, mostParts = 10_000, 100
+	var parser unstable.Parser
+	parser.Reset(data)
+	keys := 0
+	for parser.NextExpression() {
+		node := parser.Expression()
+		if node.Kind == unstable.Comment {
+			continue
+		}
+		if keys++; node.Kind != unstable.KeyValue {
+			keys = 0
+		}
+		var parts int
+		var last unstable.Range
+		for it := node.Key(); it.Next(); parts++ {
+			last = it.Node().Raw
+		}
+		if keys <= mostKeys && parts <= mostParts {
+			continue
+		}
+		at := parser.Shape(last).Start
+		e := &KeyError{File: file, Line: at.Line, Column: at.Column}
+		if e.Err = fmt.Errorf("is the key after %d others of its table: name the configuration of demurrage", mostKeys); parts > mostParts {
+			e.Err = fmt.Errorf("is a key of %d parts: name the configuration of demurrage", parts)
+		}
+		return e
+	}
+	return nil // what is no TOML is told by who decodes it
+}
+
 // bareAccount is an account id that is written as a number. One that begins with 0 is not even TOML.
 var bareAccount = regexp.MustCompile(`(^|[=\[,\s])[0-9]{12}($|[\],#\s])`)
 
@@ -112,6 +148,8 @@ func syntaxError(file string, data []byte, err error) error {
 		lines := strings.Split(string(data), "\n")
 		if e.Line >= 1 && e.Line <= len(lines) && bareAccount.MatchString(lines[e.Line-1]) {
 			e.Err = fmt.Errorf("%w (an account id is a string: put it in quotes)", err)
+		} else if e.Line >= 1 && e.Line <= len(lines) && strings.ContainsAny(lines[e.Line-1], "“”„‘’«»") {
+			e.Err = fmt.Errorf("%w: mend this line; the quotes of TOML are straight: \" or '", err)
 		} else {
 			e.Err = fmt.Errorf("%w: mend this line; the file is TOML, as accounts.toml.example is", err)
 		}
@@ -245,14 +283,20 @@ func (d *document) rejectf(path, format string, args ...any) {
 	d.reject(path, fmt.Errorf(format, args...))
 }
 
-// err joins all problems in the order of the file.
+// mostProblems are as many as anybody mends at once.
+const mostProblems = 50
+
+// err joins the problems in the order of the file.
 func (d *document) err() error {
 	all := slices.SortedFunc(maps.Values(d.problems), func(a, b *KeyError) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Key, b.Key))
 	})
-	errs := make([]error, len(all))
-	for i, e := range all {
-		errs[i] = e
+	var errs []error
+	for _, e := range all[:min(len(all), mostProblems)] {
+		errs = append(errs, e)
+	}
+	if n := len(all) - mostProblems; n > 0 {
+		errs = append(errs, fmt.Errorf("%s: and %d more problems: mend these first", d.file, n))
 	}
 	return errors.Join(errs...)
 }
@@ -263,7 +307,11 @@ func (d *document) decode(path string, src any, dst reflect.Value) {
 	case reflect.Struct:
 		table, ok := src.(map[string]any)
 		if !ok {
-			d.rejectf(path, "must be a table ([%s]), not %s", path, describe(src))
+			header := "[" + path + "]"
+			if list, ok := strings.CutSuffix(path, "]"); ok {
+				header = "[[" + list[:strings.LastIndexByte(list, '[')] + "]]"
+			}
+			d.rejectf(path, "must be a table (%s), not %s", header, describe(src))
 			return
 		}
 		fields := keys(dst.Type())
@@ -271,7 +319,7 @@ func (d *document) decode(path string, src any, dst reflect.Value) {
 			if i := slices.Index(fields, key); i >= 0 {
 				d.decode(join(path, key), value, dst.Field(i))
 			} else {
-				d.rejectf(join(path, key), "unknown key%s", suggest(key, fields))
+				d.rejectf(join(path, key), "unknown key%s", cmp.Or(suggest(key, fields), ": remove it (accounts.toml.example has every key)"))
 			}
 		}
 	case reflect.Slice:
@@ -306,7 +354,11 @@ func (d *document) decode(path string, src any, dst reflect.Value) {
 			dst.SetString(src)
 		case int64:
 			if dst.Type() == reflect.TypeFor[rawID]() {
-				d.rejectf(path, `must be a string of 12 digits: write "%012d", in quotes`, src)
+				write := fmt.Sprintf(`write "%d", in quotes`, src)
+				if len(strconv.FormatInt(src, 10)) != 12 || src < 0 { // nobody can tell which digit is missing
+					write = `write all of them, in quotes, as in "111111111111"`
+				}
+				d.rejectf(path, "must be a string of 12 digits: %s", write)
 				return
 			}
 			d.rejectf(path, "must be a string, not %s", describe(src))

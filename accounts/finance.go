@@ -33,7 +33,7 @@ func (d *document) billing(raw *rawBilling) Billing {
 		Role: raw.Role, Metric: cmp.Or(raw.Metric, metrics[0]), Prices: map[string]int64{},
 	}
 	if b.Role != "" && !payerRole.MatchString(b.Role) {
-		d.rejectf("billing.role", "%q is not the ARN of a role (arn:aws:iam::PAYER:role/NAME)", clip(b.Role))
+		d.rejectf("billing.role", "%q is not the ARN of a role (use arn:aws:iam::PAYER:role/NAME)", clip(b.Role))
 	}
 	if !slices.Contains(metrics, b.Metric) {
 		d.rejectf("billing.metric", "%q is not a metric%s; the metrics are %s", clip(b.Metric), suggest(b.Metric, metrics), strings.Join(metrics, ", "))
@@ -60,13 +60,13 @@ func (d *document) report(raw *rawReport) Report {
 		OwnerTags:   []string{"owner", "Owner"}, CostCenterTags: []string{"cost-center", "CostCenter", "cost_center"},
 	}
 	if !slices.Contains(layerModes, r.Layers) {
-		d.rejectf("report.layers", "%q is none of %s", clip(r.Layers), strings.Join(layerModes, ", "))
+		d.rejectf("report.layers", "%q is no way to count layers (use one of %s)", clip(r.Layers), strings.Join(layerModes, ", "))
 	}
 	if r.Currency != "" && !currency.MatchString(r.Currency) {
 		d.rejectf("report.currency", "%q is not a currency code (three capital letters, as in EUR)", clip(r.Currency))
 	}
 	if r.FiscalStart > time.December {
-		d.rejectf("report.fiscal_year_start", "%d is not a month (1 to 12)", r.FiscalStart)
+		d.rejectf("report.fiscal_year_start", "%d is not a month (use 1 to 12)", r.FiscalStart)
 	}
 	if d.has("report.exchange_rate") {
 		rate, ok := micros(raw.ExchangeRate)
@@ -79,7 +79,7 @@ func (d *document) report(raw *rawReport) Report {
 		r.RateDate = d.day("report.exchange_rate_date", raw.ExchangeRateDate)
 	}
 	if r.Currency != "" && !d.has("report.exchange_rate") && r.Currency != "USD" {
-		d.rejectf("report.exchange_rate", "is missing: amounts in %s need the rate of one unit of the price list's currency", r.Currency)
+		d.rejectf("report.exchange_rate", "is missing: give what one unit of the price list's currency is in %s, as in \"0.92\"", r.Currency)
 	}
 	if r.Currency == "" && d.has("report.exchange_rate") {
 		d.rejectf("report.exchange_rate", "is given without the currency that it leads to (currency)")

@@ -81,7 +81,7 @@ func (d *document) assume(raw *rawAssume) Assume {
 	}
 	d.role("assume.hub_role", raw.HubRole)
 	if !sessionName.MatchString(a.SessionName) {
-		d.rejectf("assume.session_name", "%q is not a session name (2 to 64 of letters, digits and _+=,.@-)", clip(a.SessionName))
+		d.rejectf("assume.session_name", "%q is not a session name (use 2 to 64 of letters, digits and _+=,.@-)", clip(a.SessionName))
 	}
 	if d.has("assume.duration") {
 		var ok bool
@@ -108,7 +108,7 @@ func (d *document) safety(raw *rawSafety) Safety {
 		s.ConfirmAfter = d.duration("safety.confirm_after", raw.ConfirmAfter)
 	}
 	if s.MaxDeletePercent > 100 {
-		d.rejectf("safety.max_delete_percent", "%d is more than 100", s.MaxDeletePercent)
+		d.rejectf("safety.max_delete_percent", "%d is more than 100: use 0 to 100", s.MaxDeletePercent)
 	}
 	return s
 }
@@ -119,6 +119,9 @@ func (d *document) organization(raw *rawOrganization) Organization {
 		if !parentID.MatchString(ou) {
 			d.rejectf(element("organization.include_ous", i), "%q is not the id of an organizational unit (ou-…-…) or a root (r-…)", clip(ou))
 		}
+	}
+	if len(raw.IncludeOUs) > 0 && !raw.Discover && d.problems["organization.discover"] == nil {
+		d.rejectf("organization.include_ous", "chooses nothing without discover = true: set it, or remove this key")
 	}
 	for i, id := range raw.ExcludeAccounts {
 		o.ExcludeAccounts = append(o.ExcludeAccounts, d.accountID(element("organization.exclude_accounts", i), id))
@@ -145,7 +148,7 @@ func (d *document) accounts(c *Config, raw []rawAccount) {
 		}
 		first[r.ID] = i
 		if slices.Contains(c.Organization.ExcludeAccounts, a.ID) && a.ID != "" {
-			d.rejectf(path+".id", "%s is also in exclude_accounts of [organization]", a.ID)
+			d.rejectf(path+".id", "%s is also in exclude_accounts of [organization]: remove it from one of the two", a.ID)
 		}
 		if d.has(path + ".regions") {
 			a.Regions = d.regions(path+".regions", r.Regions)
@@ -183,7 +186,7 @@ func (d *document) roleFits(path string, role Role, a Account) {
 		d.rejectf(path, "is a role in account %s and cannot serve account %s (write {account} for the account's own id)", role.account, a.ID)
 	}
 	if p := partitionOf(a.Regions); role.partition != "" && p != "" && role.partition != p {
-		d.rejectf(path, "is a role of partition %s, but the regions of account %s are of partition %s", role.partition, clip(a.ID), p)
+		d.rejectf(path, "is a role of partition %s, but the regions of account %s are of partition %s (write {partition} for the account's own)", role.partition, clip(a.ID), p)
 	}
 }
 
@@ -231,7 +234,7 @@ func (d *document) externalCommands(raw []rawExternalCommand) []ExternalCommand 
 		if !commandName.MatchString(c.Name) {
 			d.rejectf(path+".name", "%q is not a name (up to 100 letters, digits and ._-)", clip(c.Name))
 		} else if j, ok := first[c.Name]; ok {
-			d.rejectf(path+".name", "%q is already the name of external_commands[%d]", c.Name, j)
+			d.rejectf(path+".name", "%q is already the name of external_commands[%d]: give this one another", c.Name, j)
 		} else {
 			first[c.Name] = i
 		}
@@ -240,7 +243,7 @@ func (d *document) externalCommands(raw []rawExternalCommand) []ExternalCommand 
 		}
 		for j, arg := range c.Command {
 			if strings.ContainsRune(arg, 0) {
-				d.rejectf(element(path+".command", j), "has a NUL character")
+				d.rejectf(element(path+".command", j), "has a NUL character: remove it")
 			}
 		}
 		if d.has(path + ".timeout") {
@@ -275,7 +278,11 @@ func (d *document) repository(path string, raw *rawRepository) planner.Repositor
 		}
 	}
 	switch raw.ExpiresFrom {
-	case "", "now":
+	case "now":
+	case "":
+		if d.has(path + ".expires_from") {
+			d.rejectf(path+".expires_from", `is empty: use "now" or "newest-push"`)
+		}
 	case "newest-push":
 		r.FromNewestPush = true
 	default:
@@ -283,7 +290,7 @@ func (d *document) repository(path string, raw *rawRepository) planner.Repositor
 	}
 	for i, p := range raw.KeepTagPatterns {
 		if p == "" {
-			d.rejectf(element(path+".keep_tag_patterns", i), "is empty")
+			d.rejectf(element(path+".keep_tag_patterns", i), `is empty and matches no tag: remove it ("*" matches every tag)`)
 		}
 		r.KeepTags = append(r.KeepTags, image.Glob(p))
 	}
@@ -307,11 +314,11 @@ func (d *document) pattern(path, name, namePattern string) image.Pattern {
 	hasName, hasPattern := d.has(path+".name"), d.has(path+".name_pattern")
 	switch {
 	case hasName && hasPattern:
-		d.rejectf(path+".name_pattern", "is given beside name: only one of the two can decide")
+		d.rejectf(path+".name_pattern", "is given beside name: only one of the two can decide; remove the other")
 	case !hasName && !hasPattern:
 		d.rejectf(path, `has neither name nor name_pattern (name_pattern = "*" matches everything)`)
 	case hasName && name == "":
-		d.rejectf(path+".name", "is empty")
+		d.rejectf(path+".name", "is empty: give the name that is meant, or name_pattern")
 	case hasPattern && namePattern == "":
 		d.rejectf(path+".name_pattern", `is empty ("*" matches everything)`)
 	case hasName:
@@ -335,9 +342,9 @@ func (d *document) atLeast(path string, n, least int64, otherwise int) int {
 	}
 	const most = 1 << 30 // of anything that is counted here; int may have 32 bits
 	if n < least {
-		d.rejectf(path, "%d is less than %d", n, least)
+		d.rejectf(path, "%d is less than %d: use %d or more", n, least, least)
 	} else if n > most {
-		d.rejectf(path, "%d is more than %d", n, most)
+		d.rejectf(path, "%d is more than %d: use a smaller number", n, most)
 	}
 	return int(min(n, most))
 }
@@ -348,7 +355,7 @@ func (d *document) bytes(path string, value any) int64 {
 	case nil:
 	case int64:
 		if v < 0 {
-			d.rejectf(path, "%d is less than 0", v)
+			d.rejectf(path, "%d is less than 0: use 0 for no limit, or more", v)
 		}
 		return v
 	case string:
@@ -385,7 +392,7 @@ func (d *document) accountID(path string, id rawID) string {
 	if id == "" {
 		d.rejectf(path, "is missing: give the account's id of 12 digits")
 	} else if !image.ValidAccount(string(id)) {
-		d.rejectf(path, "%q is not an account id of 12 digits", clip(string(id)))
+		d.rejectf(path, `%q is not an account id of 12 digits (as in "111111111111")`, clip(string(id)))
 	}
 	return string(id)
 }
@@ -425,16 +432,16 @@ func (d *document) regions(path string, list []string) []string {
 		at := element(path, i)
 		if r == "all" {
 			if len(list) > 1 {
-				d.rejectf(at, `"all" stands beside other regions`)
+				d.rejectf(at, `"all" stands beside other regions: remove it, or them`)
 			}
 			return nil
 		}
 		d.region(at, r)
 		if p, q := image.PartitionOf(list[0]).ID, image.PartitionOf(r).ID; p != q {
-			d.rejectf(at, "%q is of partition %s, but %q is of partition %s: an account has one partition", clip(r), q, clip(list[0]), p)
+			d.rejectf(at, "%q is of partition %s, but %q is of partition %s: an account has one partition; give the regions of the other a configuration of their own", clip(r), q, clip(list[0]), p)
 		}
 		if slices.Contains(regions, r) {
-			d.rejectf(at, "%q is listed twice", clip(r))
+			d.rejectf(at, "%q is listed twice: remove one", clip(r))
 		}
 		regions = append(regions, r)
 	}
@@ -442,7 +449,7 @@ func (d *document) regions(path string, list []string) []string {
 }
 
 func (d *document) store(path, url string) string {
-	if url == "" {
+	if !d.has(path) {
 		return defaultStore
 	}
 	if err := checkStore(url); err != nil {
@@ -452,10 +459,17 @@ func (d *document) store(path, url string) string {
 }
 
 func checkStore(url string) error {
+	// A variable that was not set, and a slash too few, would both make a directory, which a container soon loses.
+	if strings.TrimSpace(url) == "" {
+		return fmt.Errorf("is empty: use a directory or s3://bucket/prefix, or leave the key out for the directory %s", defaultStore)
+	}
 	scheme, rest, ok := strings.Cut(url, "://")
+	if !ok && len(url) >= 3 && strings.EqualFold(url[:3], "s3:") {
+		return fmt.Errorf("%q is not a place for the store (use a directory or s3://bucket/prefix)", clip(url))
+	}
 	if !ok {
 		if strings.ContainsRune(url, 0) {
-			return fmt.Errorf("%q is not a directory", clip(url))
+			return fmt.Errorf("%q is not a directory (use a directory or s3://bucket/prefix)", clip(url))
 		}
 		return nil
 	}
@@ -467,7 +481,7 @@ func checkStore(url string) error {
 		return fmt.Errorf("%q is not the name of an S3 bucket (use s3://bucket/prefix)", clip(name))
 	}
 	if strings.ContainsAny(prefix, "?#") {
-		return errors.New("the prefix may not contain ? or #")
+		return errors.New("the prefix may not contain ? or #: remove them")
 	}
 	return nil
 }
