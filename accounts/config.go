@@ -134,7 +134,7 @@ func Load(path string) (*Config, error) {
 
 // readFile reads a file that is no larger than any configuration: /dev/zero, say, has no end.
 func readFile(path string) ([]byte, error) {
-	const most = 16 << 20
+	const most = 64 << 20 // ten thousand accounts with what generate says of each have a quarter of it
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -165,7 +165,7 @@ var environments = []environment{
 		return answering(func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/forbidden-bucket") }, "application/xml", 403,
 			`<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>`)(w)
 	}, 1, 1, "s3:PutObject", ""},
-	{"no configuration", func(w *world) []string { _ = os.Remove(filepath.Join(w.dir, "accounts.toml")); return nil }, 1, 1, "demurrage generate", ""},
+	{"no configuration", func(w *world) []string { _ = os.Remove(filepath.Join(w.dir, "accounts.toml")); return nil }, 1, 1, "`demurrage generate` makes one", ""},
 	{"a configuration with a mistake", configured(func(c string) string { return strings.Replace(c, "regions", "region", 1) }), 1, 1, "regions", ""},
 }
 
