@@ -118,19 +118,24 @@ func (s *session) mayReplace(path string) (exists bool, err error) {
 	if path == "-" {
 		return false, nil
 	}
-	info, err := os.Stat(path)
-	if errors.Is(err, os.ErrNotExist) {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		if _, err := os.Stat(filepath.Dir(path)); err != nil {
 			return false, fmt.Errorf("--out: %w", err)
 		}
-		_, err := os.Lstat(path) // a link to nowhere
-		return err == nil, nil
-	}
-	if err != nil {
+		return false, nil
+	case err != nil:
 		return false, fmt.Errorf("--out: %w", err)
-	}
-	if info.IsDir() {
+	case info.IsDir():
 		return false, fmt.Errorf("--out: %s is a directory", path)
+	case info.Mode()&os.ModeSymlink != 0: // it would be replaced, and what it leads to would stay
+		return false, &exitError{exitRefused, path + " is a link, and is left as it is: name the file that it leads to with --out"}
+	case !info.Mode().IsRegular():
+		return false, &exitError{exitRefused, path + " is not a regular file, and is left as it is: name another with --out"}
+	}
+	if source, err := os.Stat(s.c.String("from-ecrm")); err == nil && os.SameFile(source, info) {
+		return false, &exitError{exitRefused, path + " is what --from-ecrm translates, and is left as it is: name another file with --out"}
 	}
 	if s.c.Bool("force") {
 		return true, nil

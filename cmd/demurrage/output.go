@@ -103,8 +103,16 @@ func (s *session) writeFile(path string, run *report.Run, format report.Format, 
 	return s.replace(path, func(w io.Writer) error { return writeFormat(w, run, format, all, path) })
 }
 
-// replace writes a file whole or not at all: a reader never meets half of one.
+// replace writes a file whole or not at all: a reader never meets half of one. It keeps the permissions of the file that it
+// replaces, and replaces no device or pipe.
 func (s *session) replace(path string, write func(io.Writer) error) (err error) {
+	mode := os.FileMode(0o644)
+	if info, err := os.Stat(path); err == nil {
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("write %s: it is not a regular file", path)
+		}
+		mode = info.Mode().Perm()
+	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".demurrage-*")
 	if err != nil {
 		return err
@@ -117,7 +125,7 @@ func (s *session) replace(path string, write func(io.Writer) error) (err error) 
 	writing := s.screen.phase("writing "+path, 0, "", nil, nil)
 	written := write(tmp)
 	writing.end()
-	if err := errors.Join(written, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
+	if err := errors.Join(written, tmp.Chmod(mode), tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := os.Rename(tmp.Name(), path); err != nil {

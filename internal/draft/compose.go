@@ -28,16 +28,29 @@ func (c *Config) Fill(seen []Seen) {
 	if c.Regions == nil {
 		c.Regions = slices.Sorted(maps.Keys(registries))
 	}
-	for _, p := range Collapse(repositories) {
+	// What was not seen may have any name: a pattern for all the rest would shorten its life.
+	whole := !slices.ContainsFunc(seen, func(s Seen) bool { return len(s.Unseen) > 0 })
+	for _, p := range c.patterns(repositories, "repositories", whole) {
 		c.Repositories = append(c.Repositories, Rule{Pattern: p, Notes: rest(p, "repositories, and those that are made later"),
 			Expires: DefaultExpires, KeepCount: DefaultKeepCount, KeepTags: []string{DefaultKeepTag}})
 	}
-	for _, p := range Collapse(families) {
+	for _, p := range c.patterns(families, "task definition families", whole) {
 		c.TaskDefinitions = append(c.TaskDefinitions, Rule{Pattern: p, Notes: rest(p, "families"), KeepCount: DefaultKeepCount})
 	}
-	for _, p := range Collapse(functions) {
+	for _, p := range c.patterns(functions, "functions", whole) {
 		c.Functions = append(c.Functions, Rule{Pattern: p, Notes: rest(p, "functions"), KeepCount: DefaultKeepCount})
 	}
+}
+
+// patterns are few that match all names, or, where something could not be seen, as many as can be without one for everything.
+func (c *Config) patterns(names []string, what string, whole bool) []Pattern {
+	list := Collapse(names)
+	last := len(list) - 1
+	if whole || last < 0 || list[last].Exact || list[last].Text != "*" {
+		return list
+	}
+	c.Notes = append(c.Notes, fmt.Sprintf("%d more %s have no entry, which keeps more: there are too many prefixes for a pattern each, and one for all the rest would be for what could not be seen, too.", list[last].Names, what))
+	return list[:last]
 }
 
 // rest explains the pattern for everything.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"demurrage/accounts"
+	"demurrage/planner"
 	"demurrage/internal/scan"
 )
 
@@ -299,5 +300,33 @@ func TestCommentedLinesLoad(t *testing.T) {
 	}
 	if n := len(config.Rules().Attestations); n != 1 || len(config.Rules().Repositories) != 1 {
 		t.Errorf("%d attestations of %s", n, text)
+	}
+}
+
+// TestFillUnseen: where something could not be seen, no rule is for everything: it would be for that as well.
+func TestFillUnseen(t *testing.T) {
+	var names []string
+	for i := range 60 {
+		names = append(names, fmt.Sprintf("team%d", i))
+	}
+	by := map[string][]string{"us-east-1": names}
+	seen := []Seen{{ID: "111111111111", Repositories: by, Families: by, Functions: by}, {ID: "222222222222"}}
+	for _, hidden := range []bool{false, true} {
+		if hidden {
+			seen[1].Unseen = []Unseen{{Why: "refused"}}
+		}
+		c := Config{Role: "DemurrageRead", SweepRole: "DemurrageSweep"}
+		c.Fill(seen)
+		for _, rules := range [][]Rule{c.Repositories, c.TaskDefinitions, c.Functions} {
+			if last := rules[len(rules)-1]; (last.Text == "*") == hidden {
+				t.Errorf("hidden %t: the last rule is for %q", hidden, last.Text)
+			}
+		}
+		if want := map[bool]int{true: 3}[hidden]; len(c.Notes) != want {
+			t.Errorf("hidden %t: %q", hidden, c.Notes)
+		}
+		if config := load(t, c); hidden && slices.ContainsFunc(config.Rules().Repositories, func(r planner.RepositoryRule) bool { return r.Name.Match("payments/ledger") }) {
+			t.Error("a repository that nobody saw has a rule")
+		}
 	}
 }

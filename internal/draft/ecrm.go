@@ -21,6 +21,7 @@ import (
 // ecrm is the configuration of ecrm, as of its version 0.7: https://github.com/fujiwara/ecrm#configurations.
 type ecrm struct {
 	Clusters         []ecrmNamed      `yaml:"clusters"`
+	EKSClusters      yaml.Node        `yaml:"eks_clusters"` // of newer versions; whatever it says, every cluster is looked at
 	TaskDefinitions  []ecrmGeneration `yaml:"task_definitions"`
 	LambdaFunctions  []ecrmGeneration `yaml:"lambda_functions"`
 	ExternalCommands []ecrmCommand    `yaml:"external_commands"`
@@ -96,6 +97,9 @@ func FromECRM(name string, data []byte) (Config, error) {
 		c.Notes = append(c.Notes, "clusters ("+strings.Join(names, ", ")+") has no counterpart: every ECS cluster is always looked at.")
 	} else {
 		c.Notes = append(c.Notes, "ecrm looked at no ECS cluster, since its configuration names none. Here every one is always looked at.")
+	}
+	if !e.EKSClusters.IsZero() {
+		c.Notes = append(c.Notes, "eks_clusters has no counterpart: every EKS cluster is always looked at.")
 	}
 	if len(e.TaskDefinitions) == 0 {
 		c.Notes = append(c.Notes, "ecrm looked at no task definition beside those that run, since its configuration names none. Here the newest 5 revisions of every family count as used.")
