@@ -55,27 +55,9 @@ func AuditJSON(w io.Writer, run *Run, a *audit.Audit, v *audit.Verified) error {
 		}{newJSONRepository(problem.Repository), problem.Priority, problem.Code, problem.Text, problem.Fatal})
 	}
 	j.endList()
-	j.list("broken_references")
-	for i := range p.Broken {
-		u := &p.Broken[i]
-		j.entry(jsonBroken{u.Ref.String(), u.Live, u.Source, u.Account, u.Region, u.Resource})
-	}
-	j.endList()
-	j.list("coverage")
-	for i := range p.Coverage {
-		j.entry(&p.Coverage[i])
-	}
-	j.endList()
-	j.list("gaps")
-	for i := range p.Gaps {
-		j.entry(&p.Gaps[i])
-	}
-	j.endList()
-	j.list("unscanned_accounts")
-	for i := range p.Unscanned {
-		j.entry(&p.Unscanned[i])
-	}
-	j.endList()
+	j.broken(p)
+	j.coverage(p)
+	j.gaps(p)
 	for _, list := range []struct {
 		name string
 		of   []image.Repository

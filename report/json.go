@@ -33,28 +33,10 @@ func JSON(w io.Writer, run *Run, all bool) error {
 		j.field("what_if", true)
 	}
 	j.field("complete", p.Complete)
-	j.list("coverage")
-	for i := range p.Coverage {
-		j.entry(&p.Coverage[i])
-	}
-	j.endList()
+	j.coverage(p)
 	j.field("summary", jsonSummary{total.Images, total.Bytes, p.Count.Delete, p.Count.Blocked, p.Count.Keep})
-	j.list("broken_references")
-	for i := range p.Broken {
-		u := &p.Broken[i]
-		j.entry(jsonBroken{u.Ref.String(), u.Live, u.Source, u.Account, u.Region, u.Resource})
-	}
-	j.endList()
-	j.list("gaps")
-	for i := range p.Gaps {
-		j.entry(&p.Gaps[i])
-	}
-	j.endList()
-	j.list("unscanned_accounts")
-	for i := range p.Unscanned {
-		j.entry(&p.Unscanned[i])
-	}
-	j.endList()
+	j.broken(p)
+	j.gaps(p)
 	j.list("attestations")
 	for i := range p.Attestations {
 		j.entry(newJSONAttestation(&p.Attestations[i]))
@@ -103,6 +85,36 @@ type jsonBroken struct {
 	Account  string `json:"account"`
 	Region   string `json:"region"`
 	Resource string `json:"resource"`
+}
+
+func (j *jsonWriter) broken(p *planner.Plan) {
+	j.list("broken_references")
+	for i := range p.Broken {
+		u := &p.Broken[i]
+		j.entry(jsonBroken{u.Ref.String(), u.Live, u.Source, u.Account, u.Region, u.Resource})
+	}
+	j.endList()
+}
+
+func (j *jsonWriter) coverage(p *planner.Plan) {
+	j.list("coverage")
+	for i := range p.Coverage {
+		j.entry(&p.Coverage[i])
+	}
+	j.endList()
+}
+
+func (j *jsonWriter) gaps(p *planner.Plan) {
+	j.list("gaps")
+	for i := range p.Gaps {
+		j.entry(&p.Gaps[i])
+	}
+	j.endList()
+	j.list("unscanned_accounts")
+	for i := range p.Unscanned {
+		j.entry(&p.Unscanned[i])
+	}
+	j.endList()
 }
 
 type jsonAttestation struct {

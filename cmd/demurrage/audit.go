@@ -87,11 +87,7 @@ func auditPolicies(c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	id, err := s.storedRun(c.Context, c.String("run"), "")
-	if err != nil {
-		return err
-	}
-	run, err := s.planOf(c.Context, id)
+	run, err := s.lastPlan(c.Context, c.String("run"))
 	if err != nil {
 		return err
 	}

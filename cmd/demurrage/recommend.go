@@ -45,11 +45,7 @@ func recommend(c *cli.Context) (err error) {
 		return err
 	}
 	defer s.close()
-	id, err := s.storedRun(c.Context, c.String("run"), "")
-	if err != nil {
-		return err
-	}
-	run, err := s.planOf(c.Context, id)
+	run, err := s.lastPlan(c.Context, c.String("run"))
 	if err != nil {
 		return err
 	}

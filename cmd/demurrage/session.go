@@ -148,6 +148,15 @@ type planned struct {
 	mounted map[image.Registry]bool // registries whose repositories share layers
 }
 
+// lastPlan plans the stored run that is named, or the last one, or, where none is stored yet, a new one.
+func (s *session) lastPlan(ctx context.Context, id string) (*report.Run, error) {
+	id, err := s.storedRun(ctx, id, "")
+	if err != nil {
+		return nil, err
+	}
+	return s.planOf(ctx, id)
+}
+
 // planOf plans a stored run, or, without an id, scans first, with prices and the bill of today.
 func (s *session) planOf(ctx context.Context, id string) (*report.Run, error) {
 	if id == "" {
