@@ -46,7 +46,7 @@ func TestSweepRandomly(t *testing.T) {
 		}
 		return n
 	}
-	first, seeds := number("DEMURRAGE_SEED", 1), number("DEMURRAGE_SEEDS", 40)
+	first, seeds := number("DEMURRAGE_SEED", 1), number("DEMURRAGE_SEEDS", 24)
 	if testing.Short() {
 		seeds = 4
 	}
@@ -69,7 +69,7 @@ func TestSweepRandomly(t *testing.T) {
 	for _, k := range slices.Sorted(maps.Keys(sums)) {
 		t.Logf("%s: %d", k, sums[k])
 	}
-	if !testing.Short() && seeds >= 40 {
+	if !testing.Short() && seeds >= 24 {
 		for _, k := range []string{"images deleted", "kills", "answers lost", "partial failures", "deployments while it deletes"} {
 			if sums[k] == 0 {
 				t.Errorf("these seeds have no %s: they test too little", k)
