@@ -51,7 +51,7 @@ otherwise is listed. The reading role needs ecr:StartLifecyclePolicyPreview and 
 
 // repositoryFlag narrows a command to some repositories.
 func repositoryFlag() cli.Flag {
-	return &cli.StringSliceFlag{Name: "repository", Usage: "only repositories whose name matches `PATTERN`; can be repeated"}
+	return &cli.StringSliceFlag{Name: "repository", Usage: "only repositories that match `PATTERN`; can be repeated"}
 }
 
 // repositories is what --repository says; nil: all.

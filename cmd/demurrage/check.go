@@ -32,8 +32,8 @@ func checkCommand() *cli.Command {
 		Description: `It changes nothing in AWS: lists are asked for one entry, everything else for what does not exist. Into the store it
 writes one object, which it deletes again. Where Cost Explorer is configured it asks it once, which AWS charges 0.01 USD for.
 
-Exit codes: 0 a run would be complete (there may be warnings) · 2 something is missing in some account or region · 1 no run
-can be made: no credentials, no store, or no account lets demurrage in.
+Exit codes: 0 nothing that a run needs is missing (read the warnings: a closed account blocks what it may pull) · 2 something
+is missing in some account or region · 1 no run can be made: no credentials, no store, or no account lets demurrage in.
 
   demurrage check
   demurrage check --account 111111111111
@@ -41,7 +41,7 @@ can be made: no credentials, no store, or no account lets demurrage in.
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Value: "table", Usage: "table or json, to stdout"},
 			&cli.StringSliceFlag{Name: "account", Usage: "look at the account `ID` alone (can be repeated)"},
-			&cli.BoolFlag{Name: "accept-incomplete", Usage: "exit 0 where something is missing in some account or region"},
+			&cli.BoolFlag{Name: "accept-incomplete", Usage: "exit 0 although something is missing somewhere"},
 		},
 		Action: func(c *cli.Context) error {
 			format := c.String("format")

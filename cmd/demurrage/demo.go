@@ -25,7 +25,8 @@ func demoCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "demo",
 		Usage: "runs the main job against a simulated organization in this process: no AWS account, no configuration",
-		Description: `Prints the plan and writes demurrage-report.xlsx, .html, .json, .csv and .md, the accounts.toml it used and the stored run into a directory.
+		Description: `Prints the plan and writes demurrage-report.xlsx, .html, .json, .csv and .md, the accounts.toml it used and the stored run
+into a directory.
 
   demurrage demo
   demurrage demo --out elsewhere --all`,

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
@@ -614,5 +615,25 @@ func TestTroubleshooting(t *testing.T) {
 	}
 	if messages < 40 {
 		t.Errorf("%d messages were found", messages)
+	}
+}
+
+// TestHelpFits asks that --help of each command fits 130 columns.
+func TestHelpFits(t *testing.T) {
+	t.Parallel()
+	for _, c := range allCommands(newApp(nil, nil)) {
+		var help bytes.Buffer
+		app := newApp(&help, &help)
+		if err := app.Run(append(strings.Fields("demurrage "+c.path), "--help")); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(help.String(), "--config FILE") {
+			t.Errorf("demurrage %s --help has no flags:\n%s", c.path, help.String())
+		}
+		for line := range strings.Lines(help.String()) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 130 {
+				t.Errorf("demurrage %s --help: %d columns: %s", c.path, n, line)
+			}
+		}
 	}
 }

@@ -14,7 +14,8 @@ func explainCommand() *cli.Command {
 		Name:      "explain",
 		Usage:     "says every reason why an image is kept or goes, with the resources that use it",
 		ArgsUsage: "REF",
-		Description: `REF is a reference in any spelling: by tag, by digest, or by both. The last stored run is asked; without one, a scan comes first.
+		Description: `REF is a reference in any spelling: by tag, by digest, or by both. The last stored run is asked; without one, a scan
+comes first.
 
   demurrage explain 222222222222.dkr.ecr.us-east-1.amazonaws.com/platform/envoy-sidecar:v1.1.0
   demurrage explain --run 20261120T224303Z-4f2a 222222222222.dkr-ecr.us-east-1.on.aws/platform/envoy-sidecar:v1.1.0`,

@@ -37,11 +37,11 @@ func runFlag() cli.Flag {
 }
 
 func nowFlag() cli.Flag {
-	return &cli.StringFlag{Name: "now", Usage: "count ages from `TIME` (2026-10-31 or RFC 3339) instead of the present"}
+	return &cli.StringFlag{Name: "now", Usage: "count ages from `TIME` (2026-10-31 or RFC 3339), not from now"}
 }
 
 func acceptFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "accept-incomplete", Usage: "exit 0 where something was blocked because it could not be read"}
+	return &cli.BoolFlag{Name: "accept-incomplete", Usage: "exit 0 although something could not be read"}
 }
 
 func resumeFlag() cli.Flag {
@@ -57,7 +57,7 @@ func finish(cmd *cli.Command) {
 		case *cli.StringFlag:
 			f.EnvVars = []string{name}
 		case *cli.BoolFlag:
-			f.EnvVars = []string{name}
+			f.EnvVars, f.DisableDefaultText = []string{name}, true // none is true by default
 		case *cli.StringSliceFlag:
 			f.EnvVars = []string{name}
 		case *cli.IntFlag:

@@ -46,7 +46,7 @@ exists, and nobody said that it may be replaced.`,
 			&cli.StringFlag{Name: "out", Usage: "the `FILE` to write, - for stdout (default: that of --config)"},
 			&cli.StringSliceFlag{Name: "account", Usage: "the account `ID`, instead of those of the organization; can be repeated"},
 			&cli.StringSliceFlag{Name: "region", Usage: "look in, and plan, the region `NAME` alone; can be repeated"},
-			&cli.StringFlag{Name: "role", Value: memberRoles()["read"].Name, Usage: "the role to look with: `NAME`, PATH/NAME or an ARN with {account}"},
+			&cli.StringFlag{Name: "role", Value: memberRoles()["read"].Name, Usage: "a role: `NAME`, PATH/NAME or an ARN with {account}"},
 			&cli.StringFlag{Name: "hub-role", Usage: "the `ARN` of a role to assume before that"},
 			&cli.StringFlag{Name: "external-id", Usage: "the external `ID` that the roles ask for"},
 			&cli.StringFlag{Name: "from-ecrm", Usage: "translate the ecrm configuration `FILE`, without AWS"},
@@ -298,10 +298,10 @@ func (s *session) summarize(path string, d draft.Config, seen []draft.Seen) {
 	case "-":
 		with = " --config FILE"
 	default:
-		with = " --config " + printable(path)
+		with = " --config " + quoted(printable(path))
 	}
-	fmt.Fprintf(s.stderr, "next: demurrage check%s    are roles and permissions in place?\n", with)
-	fmt.Fprintf(s.stderr, "      demurrage plan%s     what could go; it changes nothing\n", with)
+	fmt.Fprintf(s.stderr, "next: demurrage check%s    # are roles and permissions in place?\n", with)
+	fmt.Fprintf(s.stderr, "      demurrage plan%s     # what could go; it changes nothing\n", with)
 }
 
 // parseDraft judges what the flags say.

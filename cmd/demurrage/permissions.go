@@ -46,9 +46,9 @@ func permissionsCommand() *cli.Command {
 		Name:  "permissions",
 		Usage: "prints what the roles have to be allowed, exactly",
 		Description: `The policy of the role that demurrage scans an account with: every action that a scan or "audit --verify" calls and none
-besides, made from the same tables that the scanners are held to. Without any one of them the scan has a gap and ends with 2; without
-ecr:GetAccountSetting, ecr:GetLifecyclePolicy and the two of previews it has none: savings are shown rather too small, and
-"audit" cannot see or verify policies.
+besides, made from the same tables that the scanners are held to. Without any one of them the scan has a gap and ends with
+2; without ecr:GetAccountSetting, ecr:GetLifecyclePolicy and the two of previews it has none: savings are shown rather too
+small, and "audit" cannot see or verify policies.
 Of account:ListRegions and ec2:DescribeRegions one is enough. With --role sweep, that of the role that "delete" deletes with.
 
   demurrage permissions                            a policy document

@@ -37,9 +37,9 @@ is incomplete or cannot be made.
 		Flags: []cli.Flag{
 			runFlag(), nowFlag(), acceptFlag(),
 			&cli.StringFlag{Name: "month", Usage: "the last run of a `MONTH`, as 2026-10"},
-			&cli.StringSliceFlag{Name: "out", Value: cli.NewStringSlice("report.xlsx"), Usage: "the `FILE` to write, or a directory (a name that ends in /) for tables; can be repeated"},
+			&cli.StringSliceFlag{Name: "out", Value: cli.NewStringSlice("report.xlsx"), Usage: "the `FILE` to write, or DIR/ for tables; can be repeated"},
 			&cli.StringFlag{Name: "format", Usage: "focus: the .csv has the columns of FOCUS (default: by the file's ending)"},
-			&cli.StringSliceFlag{Name: "to", Usage: "send it to `DEST`: s3://BUCKET/PREFIX/, an SNS topic's ARN or mailto:TO?from=FROM; can be repeated"},
+			&cli.StringSliceFlag{Name: "to", Usage: "send it to `DEST`: s3://BUCKET/PREFIX/, SNS ARN, mailto:TO?from=FROM; can be repeated"},
 			&cli.StringFlag{Name: "layers", Usage: "of a scan made now: exact, estimate or off (default: [report] layers)"},
 			&cli.BoolFlag{Name: "all", Usage: "images that are kept, too (.csv, .json)"},
 		},

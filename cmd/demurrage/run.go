@@ -65,7 +65,7 @@ func (s *session) scan(ctx context.Context) (string, error) {
 		return "", context.Cause(ctx) // a lock that was lost
 	}
 	if ctx.Err() != nil {
-		return "", &exitError{exitInterrupted, fmt.Sprintf("interrupted; what was scanned is stored: demurrage plan --resume goes on with run %s", run.ID)}
+		return "", &exitError{exitInterrupted, fmt.Sprintf("interrupted; what was scanned is stored: %s goes on with run %s", s.command("plan", "--resume"), run.ID)}
 	}
 	if err != nil {
 		return "", err

@@ -27,7 +27,7 @@ It prints the variables that another terminal has to export to use it.
   curl -X POST http://127.0.0.1:4566/_sim/clock -d '{"now": "2026-01-31T00:00:00Z"}'`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:4566", Usage: "the `ADDRESS` to listen on; port 0 chooses one"},
-			&cli.StringFlag{Name: "seed", Value: "demo", Usage: "demo (a company), empty (the management account alone) or scale (500 accounts, 1,000,000 images)"},
+			&cli.StringFlag{Name: "seed", Value: "demo", Usage: "demo (a company), empty (one account) or scale (1,000,000 images)"},
 			&cli.StringFlag{Name: "write-config", Usage: "write an accounts.toml for the seed into `FILE`, which must not exist"},
 		},
 		Action: func(c *cli.Context) error {

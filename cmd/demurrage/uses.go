@@ -45,8 +45,8 @@ func usesImportCommand() *cli.Command {
 		Usage:     "stores a list of uses in place of the one of the same name",
 		ArgsUsage: "FILE…",
 		Description: `FILE is a list of references, one a line; a JSON array of them, as "ecrm scan" writes it, or of {"ref", "resource",
-"detail"} objects; or what "kubectl get … -A -o json" writes. "-" is stdin. What is not understood is an error, and then nothing
-is imported. References to other registries are left out.
+"detail"} objects; or what "kubectl get … -A -o json" writes. "-" is stdin. What is not understood is an error, and then
+nothing is imported. References to other registries are left out.
 
   demurrage uses import hosts.txt
   demurrage uses import --name on-prem --observed 2026-11-20T04:00:00Z rack1.txt rack2.txt
@@ -55,9 +55,9 @@ is imported. References to other registries are left out.
 
 kubectl prints what it may list even where it fails on the rest: do not pipe it in, its exit code would be lost.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "name", Usage: "the list's `NAME`; without it that of the cluster it covers, or of the file"},
-			&cli.StringFlag{Name: "covers", Usage: "it is all that a cluster uses, and stands in for it where it cannot be read: `eks:ACCOUNT/REGION/CLUSTER`"},
-			&cli.StringFlag{Name: "observed", Usage: "when what it says was so: `TIME` (2026-10-31 or RFC 3339); without it when the file was last written"},
+			&cli.StringFlag{Name: "name", Usage: "the list's `NAME`; else that of the cluster, or of the file"},
+			&cli.StringFlag{Name: "covers", Usage: "it is all that this `CLUSTER` uses: eks:ACCOUNT/REGION/NAME"},
+			&cli.StringFlag{Name: "observed", Usage: "the `TIME` it is of (2026-10-31 or RFC 3339); else that of the file"},
 		},
 		Action: func(c *cli.Context) error {
 			observed, err := parseTime(c, "observed")
