@@ -62,7 +62,7 @@ func idleText(n int) string {
 	return "Nothing can go from " + count(n, "more repository") + ", for which there is no policy to recommend."
 }
 
-const putNothing = "demurrage itself puts no policy. Each replaces the policy that its repository has, so compare first; ECR acts on it within 24 hours:"
+const putNothing = "demurrage itself puts no policy. Each replaces the policy that its repository has, so compare first; ECR acts on it within 24 hours. With credentials of the registry's account:"
 
 func putCommand(dir string, r image.Repository) string {
 	return "aws ecr put-lifecycle-policy --registry-id " + r.Account + " --region " + r.Region + " --repository-name " + r.Name +

@@ -87,6 +87,7 @@ could not be looked at blocks what it might concern.
 
   demurrage demo                                try it on a simulated organization: no AWS account, no configuration
   demurrage generate                            write accounts.toml from what the organization has
+  demurrage check                               try roles and permissions, and say what is missing
   demurrage plan                                scan, and show what could go
   demurrage report --out report.xlsx            the workbook of the last run
   demurrage delete --plan plan.json             apply a plan that was saved (plan --out plan.json) and reviewed

@@ -700,7 +700,7 @@ func TestInterruptedScanIsResumed(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
 	p.SetFaults([]orgsim.Fault{{Account: accountB, Region: virginia, Service: "lambda", Operation: "ListFunctions", LatencyMS: 60_000}})
-	cmd, stdout, stderr := p.command("plan")
+	cmd, stdout, stderr := p.command("--config", "./accounts.toml", "plan")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -724,7 +724,7 @@ func TestInterruptedScanIsResumed(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != 130 {
 		t.Errorf("exit code %d\n%s", code, stderr)
 	}
-	if stdout.Len() > 0 || !strings.Contains(stderr.String(), "--resume") {
+	if stdout.Len() > 0 || !strings.Contains(stderr.String(), "demurrage --config ./accounts.toml plan --resume goes on") {
 		t.Errorf("stdout %q\nstderr %q", stdout, stderr)
 	}
 

@@ -56,7 +56,7 @@ nothing is imported. References to other registries are left out.
 kubectl prints what it may list even where it fails on the rest: do not pipe it in, its exit code would be lost.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "name", Usage: "the list's `NAME`; else that of the cluster, or of the file"},
-			&cli.StringFlag{Name: "covers", Usage: "it is all that this `CLUSTER` uses: eks:ACCOUNT/REGION/NAME"},
+			&cli.StringFlag{Name: "covers", Usage: "all that the cluster `eks:ACCOUNT/REGION/CLUSTER` uses"},
 			&cli.StringFlag{Name: "observed", Usage: "the `TIME` it is of (2026-10-31 or RFC 3339); else that of the file"},
 		},
 		Action: func(c *cli.Context) error {

@@ -23,7 +23,7 @@ var wrongConfigs = []struct {
 	{"unknown key", "[[accounts]]\nid = \"111111111111\"\nrol = \"x\"\n", `3:1: accounts[0].rol: `, `did you mean "role"?`},
 	{"unknown key, like no other", wrongOK + "colour = \"red\"\n", `3:1: accounts[0].colour: `, "accounts.toml.example has every key"},
 	{"a key in another case", "[[accounts]]\nID = \"111111111111\"\n", `2:1: accounts[0].ID: `, `did you mean "id"?`},
-	{"unknown table", "[asume]\nrole = \"x\"\n[[accounts]]\nid = \"111111111111\"\n", `1:2: asume: `, `did you mean "assume"?`},
+	{"unknown table", "[assum]\nrole = \"x\"\n[[accounts]]\nid = \"111111111111\"\n", `1:2: assum: `, `did you mean "assume"?`},
 	{"a list for a table", "accounts = [\"111111111111\"]\n", `1:13: accounts[0]: `, "must be a table ([[accounts]])"},
 	{"a table for a list", "[accounts]\nid = \"111111111111\"\n", `1:2: accounts: `, "([[accounts]])"},
 	{"wrong type", "[[accounts]]\nid = \"111111111111\"\nenforce = \"yes\"\n", `3:1: accounts[0].enforce: `, "must be true or false"},
