@@ -248,8 +248,8 @@ func (l *look) spread(queue []int, edges func(int) []image.Edge) {
 	}
 }
 
-// fate is what becomes of an image in the end: one that indexes hold goes once they all have gone, or not at all. What
-// follows an index that goes now counts as going now.
+// fate is what becomes of an image in the end: one that indexes hold goes once they all have gone, be it to the archive, or not
+// at all. What follows an index that goes now counts as going now.
 func (l *look) fate(i, depth int) lifecycle.Fate {
 	f := l.evaluated[i]
 	if f.Rule == 0 || f.Held == "" && f.After == "" || depth > maxDepth {
@@ -261,7 +261,7 @@ func (l *look) fate(i, depth int) lifecycle.Fate {
 			continue // what is archived holds nothing
 		}
 		index := l.fate(e.To, depth+1)
-		if index.Rule == 0 || index.Action != lifecycle.Expire {
+		if index.Rule == 0 {
 			return lifecycle.Fate{Shield: f.Shield, Held: f.Held}
 		}
 		f.Now = f.Now && index.Now
@@ -322,7 +322,7 @@ func (l *look) findings(a *Audit, p *Policy) {
 			continue
 		}
 		heads[i] = l.head(i, func(to int) bool {
-			return taken(to) && fates[to].Now == fates[i].Now && l.class[to] == l.class[i]
+			return taken(to) && fates[to].Now == fates[i].Now && l.class[to] == l.class[i] && follows(&fates[i], &fates[to])
 		})
 		if heads[i] != i {
 			parts[heads[i]] = append(parts[heads[i]], i)
@@ -346,6 +346,11 @@ func (l *look) findings(a *Audit, p *Policy) {
 			a.Next = append(a.Next, f)
 		}
 	}
+}
+
+// follows: an image goes the way that another one goes, and not before it. If it does not, it has a date of its own to tell.
+func follows(part, head *lifecycle.Fate) bool {
+	return part.Action == head.Action && (head.Now || !part.Due.Before(head.Due) && part.Pushes >= head.Pushes)
 }
 
 // protected counts an image that the configuration alone keeps.

@@ -221,3 +221,25 @@ func TestCompare(t *testing.T) {
 		t.Errorf("a policy that only AWS understands: %+v", v)
 	}
 }
+
+// TestArchivedIndexFreesItsChildren: an index that goes to the archive holds nothing, so a rule that expires its children does it for good.
+func TestArchivedIndexFreesItsChildren(t *testing.T) {
+	index := at(1, 50, "multi")
+	index.MediaType, index.Children = image.MediaTypeOCIIndex, []image.Digest{digest(2)}
+	p := policy(rule(1, older("tagged", 40)+`,"tagPatternList":["multi"]`, toArchive), rule(2, older("untagged", 14), expire))
+	a := of(t, plan(p, []image.Image{index, at(2, 50)}, nil, "multi"))
+	if got := names(a.Now); got != "multi archived now; 2 now" {
+		t.Errorf("now %q, next %q", got, names(a.Next))
+	}
+}
+
+// TestPartThatGoesFirst: a signature that goes long before what it signs is no part of its end.
+func TestPartThatGoesFirst(t *testing.T) {
+	signature := at(2, 50)
+	signature.Subject = digest(1)
+	p := policy(rule(1, older("untagged", 60), expire), rule(2, older("any", 9999), expire))
+	a := of(t, plan(p, []image.Image{at(1, 50, "v1"), signature}, nil, "v1"))
+	if got := names(a.Next); got != "2 2026-12-01; v1 2054-02-16 far" {
+		t.Errorf("next %q", got)
+	}
+}
