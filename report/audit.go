@@ -24,6 +24,8 @@ const consumersShown = 3 // of an image, for people
 func Audit(w io.Writer, run *Run, a *audit.Audit, v *audit.Verified, opts TermOptions) error {
 	t := newTerminal(w, opts, run)
 	f := newFacts(run)
+	t.wrapped("", asOf(run), 0)
+	t.line("")
 	t.verified(v)
 	t.taken(red, "In use, and taken NOW by a lifecycle policy", "No image in use is taken now by a lifecycle policy"+asFarAs(run, a), a.Now)
 	t.taken(yellow, "In use, and taken NEXT", "", a.Next)
@@ -36,6 +38,11 @@ func Audit(w io.Writer, run *Run, a *audit.Audit, v *audit.Verified, opts TermOp
 	t.freed(a)
 	t.hints()
 	return t.w.Flush()
+}
+
+// asOf says which run it is that speaks: the last one stored may be months old.
+func asOf(run *Run) string {
+	return "As of run " + run.ID + " of " + date(run.GeneratedAt) + ": now is then."
 }
 
 func asFarAs(run *Run, a *audit.Audit) string {

@@ -81,7 +81,7 @@ func shellWord(s string) string {
 func Recommend(w io.Writer, run *Run, r *Recommended, opts TermOptions) error {
 	t := newTerminal(w, opts, run)
 	with, without, idle := r.parts()
-	t.wrappedIn(bold, "", count(len(with), "repository")+" with a policy that cannot take what stays today, in "+r.Dir+". "+r.total(run), 0)
+	t.wrappedIn(bold, "", count(len(with), "repository")+" with a policy that cannot take what stays as of run "+run.ID+" of "+date(run.GeneratedAt)+", in "+r.Dir+". "+r.total(run), 0)
 	if len(without) > 0 {
 		t.line("")
 		t.heading(yellow, "No safe policy: "+count(len(without), "repository"))

@@ -128,6 +128,8 @@ func TestAudit(t *testing.T) {
 		{name: "children are held", policy: policy(rule(1, older("untagged", 14), expire)), images: multi[:3], used: []string{"multi"}, kept: "map[] map[]"},
 		{name: "children go with their index", policy: policy(rule(1, older("untagged", 14), expire), rule(2, older("any", 60), expire)), images: multi[:3], used: []string{"multi"},
 			next: "multi 2026-12-01 with 2", kept: "map[] map[]"},
+		{name: "children wait for the count of their index", policy: policy(rule(1, older("untagged", 14), expire),
+			rule(2, `"tagStatus":"any","countType":"imageCountMoreThan","countNumber":4`, expire)), images: multi[:3], used: []string{"multi"}, next: "multi after 4 with 2 far", kept: "map[] map[]"},
 		{name: "nothing", policy: policy(rule(1, older("untagged", 14), expire)), images: one, used: []string{"used"}, kept: "map[] map[]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -230,6 +232,49 @@ func TestArchivedIndexFreesItsChildren(t *testing.T) {
 	a := of(t, plan(p, []image.Image{index, at(2, 50)}, nil, "multi"))
 	if got := names(a.Now); got != "multi archived now; 2 now" {
 		t.Errorf("now %q, next %q", got, names(a.Next))
+	}
+}
+
+// TestArchivedIndexHoldsNothing: an index that is archived keeps none of its children, be they in use.
+func TestArchivedIndexHoldsNothing(t *testing.T) {
+	index := at(1, 50, "multi")
+	index.MediaType, index.Children = image.MediaTypeOCIIndex, []image.Digest{digest(2)}
+	for _, index.Status = range []image.Status{image.Archived, image.Activating} {
+		a := of(t, plan(policy(rule(1, older("untagged", 14), expire)), []image.Image{index, at(2, 50)}, nil, "multi"))
+		if got := names(a.Now); got != "2 now" || len(a.Now[0].Reasons) != 1 {
+			t.Errorf("%s: now %q, next %q", index.Status, got, names(a.Next))
+		}
+	}
+}
+
+// TestTiedInUse: of two images that were pushed at the same instant nobody knows which one a count takes.
+func TestTiedInUse(t *testing.T) {
+	p := policy(rule(1, `"tagStatus":"any","countType":"imageCountMoreThan","countNumber":1`, expire))
+	for _, used := range []string{"a", "b"} {
+		a := of(t, plan(p, []image.Image{at(1, 50, "a"), at(2, 50, "b")}, nil, used))
+		if got := names(a.Now); got != used+" now" || !a.Now[0].Tied {
+			t.Errorf("%s: now %q, next %q", used, got, names(a.Next))
+		}
+	}
+}
+
+// TestUnread: of what could not be read, nobody knows what it takes. What only moves to the archive frees nothing.
+func TestUnread(t *testing.T) {
+	p := plan(policy(rule(1, older("any", 40), toArchive)), []image.Image{at(1, 50, "a")}, nil)
+	if a := of(t, p); !a.Complete() || a.Policies[0].Expires.Images != 0 {
+		t.Errorf("%+v", a)
+	}
+	unread := *p
+	unread.Repositories = func(yield func(*planner.RepositoryPlan, error) bool) {
+		for r, err := range p.Repositories {
+			r.Inventory.Lifecycle = ""
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+	if a := of(t, &unread); a.Complete() || len(a.Unread) != 1 {
+		t.Errorf("%+v", a)
 	}
 }
 

@@ -77,6 +77,7 @@ func TestRecommend(t *testing.T) {
 		{"a moving tag of the family", []image.Image{pushed("A", 100, "dev-main"), pushed("B", 100, "dev-16")}, "A", "B", "+dev-main dev-* 99", "B", ""},
 		{"hashes beside a family that shields", []image.Image{pushed("A", 100, "prod-3", "4f3a9c1"), pushed("B", 100, "aaaabbb"), pushed("C", 40, "aaaabbc")}, "A", "BC", "+prod-* * 39", "BC",
 			"those of tomorrow included"},
+		{"every tag takes its time", []image.Image{pushed("A", 100, "prod-3"), pushed("B", 100, "aaaabbb"), pushed("C", 10, "aaaabbc")}, "A", "BC", "+prod-* * 30", "B", ""},
 		{"nobody uses it", []image.Image{pushed("A", 100, "4f3a9c1")}, "", "A", "", "", "left to demurrage"},
 		{"nobody uses it, a family", []image.Image{pushed("A", 100, "dev-1")}, "", "A", "dev-* 99", "A", ""},
 		{"the family that goes is the larger one", []image.Image{pushed("A", 1, "prod-5", "dev-9"), pushed("B", 100, "prod-1"), pushed("C", 100, "dev-1"), pushed("D", 100, "dev-2")},
@@ -86,6 +87,7 @@ func TestRecommend(t *testing.T) {
 		{"untagged, and what runs is latest", []image.Image{pushed("A", 100, "latest"), pushed("B", 20)}, "A", "B", "", "", `no tag but "latest", which moves`},
 		{"untagged, archived in use", []image.Image{archived(pushed("A", 100), 10), pushed("B", 20)}, "A", "B", "", "", "no rule can tell"},
 		{"children of what stays", []image.Image{index(pushed("A", 100, "v1"), "B"), pushed("B", 100), pushed("C", 20)}, "A", "C", "+v* untagged 19", "C", "children of indexes that stay are held back"},
+		{"a child of an archived index in use", []image.Image{archived(index(pushed("A", 100, "v1"), "B"), 10), pushed("B", 100), pushed("C", 20)}, "B", "C", "", "", "no rule can tell"},
 		{"a child in use", []image.Image{index(pushed("A", 100, "v1"), "B"), pushed("B", 100), pushed("C", 20)}, "B", "C", "+v* untagged 19", "C", ""},
 		{"a signature of what stays", []image.Image{pushed("A", 100, "v1"), {Digest: digest("B"), Subject: digest("A"), PushedAt: now}, pushed("C", 20)}, "A", "C", "", "", "1 of them are signatures"},
 		{"an index and its children", []image.Image{pushed("A", 1, "v1"), index(pushed("B", 50, "pr-1"), "C"), pushed("C", 50)}, "A", "BC", "+v* pr-* 49 untagged 49", "BC", ""},
@@ -258,6 +260,34 @@ func TestRecommendManyFamilies(t *testing.T) {
 	}
 	if len(a.Expires) < 5 {
 		t.Errorf("%d images expire by %d rules", len(a.Expires), len(p.Rules))
+	}
+}
+
+// TestRecommendManyRules: where more families could be taken than a policy has rules, and more names would have to be protected
+// than are, the policy is valid and what must stay is safe.
+func TestRecommendManyRules(t *testing.T) {
+	letters := func(i int) string { return fmt.Sprintf("%c%c", 'a'+i/26, 'a'+i%26) }
+	for name, of := range map[string]struct{ stay, goes func(i int) string }{
+		"families": {func(i int) string { return fmt.Sprint("stay", letters(i), "-1") }, func(i int) string { return fmt.Sprint("go", letters(i), "-1") }},
+		"names":    {func(i int) string { return fmt.Sprint("dev-", letters(i)) }, func(i int) string { return fmt.Sprint("dev-", i) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var images []image.Image
+			for i := range 100 {
+				images = append(images, pushed(fmt.Sprintf("s%d", i), 100, of.stay(i)), pushed(fmt.Sprintf("g%d", i), 100, of.goes(i)))
+			}
+			stays := map[image.Digest]bool{}
+			for i := 0; i < len(images); i += 2 {
+				stays[images[i].Digest] = true
+			}
+			a := Recommend(images, func(i *image.Image) bool { return stays[i.Digest] }, func(i *image.Image) bool { return !stays[i.Digest] }, now)
+			if why := strings.Join(a.Why, " "); strings.Contains(why, "would not be valid") || strings.Contains(why, "the best policy would take") {
+				t.Error(why)
+			}
+			if (a.Policy == "") != (name == "names") {
+				t.Errorf("%q: %s", a.Why, a.Policy)
+			}
+		})
 	}
 }
 
