@@ -101,6 +101,41 @@ func TestOf(t *testing.T) {
 	}
 }
 
+// TestOfRestored: an image that was restored from the archive is old to a plan and young to a policy, so that one made of its
+// age would take images at once that the plan keeps.
+func TestOfRestored(t *testing.T) {
+	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	for _, keeps := range []int{0, 3} {
+		inv := &image.Inventory{Repository: repository("app")}
+		add := func(days int, tags ...string) *image.Image {
+			inv.Images = append(inv.Images, image.Image{Digest: image.Digest(fmt.Sprintf("sha256:%064x", len(inv.Images))), Bytes: 1,
+				PushedAt: now.AddDate(0, 0, -days), MediaType: image.MediaTypeOCIManifest, Tags: tags})
+			return &inv.Images[len(inv.Images)-1]
+		}
+		add(200, "dev-1").ActivatedAt = now.AddDate(0, 0, -10)
+		add(190, "dev-2")
+		add(60, "dev-3")
+		add(20, "dev-4")
+		add(5, "prod-1")
+		use := image.Use{Ref: image.Ref{Repository: inv.Repository, Tag: "prod-1"}, Source: "ecs-task", Account: "111111111111", Region: "us-east-1", Resource: "arn:task"}
+		rules := planner.Rules{MinAge: time.Hour, Repositories: []planner.RepositoryRule{{Name: image.Glob("*"), Expires: 30 * 24 * time.Hour, KeepCount: keeps}}}
+		plan := planner.Merge(rules, now, planner.Usage{Uses: []image.Use{use}}).Repository(inv)
+		a := Of(plan, now)
+		if a.Policy == "" {
+			continue
+		}
+		p, problems := lifecycle.Parse(a.Policy)
+		if p == nil {
+			t.Fatalf("%+v", problems)
+		}
+		for i, f := range p.Evaluate(inv.Images, now) {
+			if d := &plan.Decisions[i]; f.Now && d.Action != planner.Delete {
+				t.Errorf("keep_count %d: it takes %v, which the plan keeps: %q", keeps, d.Image.Tags, a.Why)
+			}
+		}
+	}
+}
+
 // hostile is a policy whose text means something to Terraform, CloudFormation and YAML.
 const hostile = `{
   "rules": [
@@ -198,7 +233,7 @@ func fill(t *testing.T, dir string, policies map[string]bool) []*Advice {
 	for _, r := range all {
 		a := &Advice{Repository: r}
 		if policies[r.Name] {
-			a.Policy = hostile
+			a.Policy, a.Expires = hostile, planner.Tally{Images: 1}
 		}
 		if err := f.Put(a); err != nil {
 			t.Fatal(err)
@@ -252,6 +287,34 @@ func TestFolder(t *testing.T) {
 	fill(t, dir, nil)
 	if got := files(t, dir); got != "111111111111 111111111111/us-east-1 provider.tf summary.json" {
 		t.Errorf("%s", got)
+	}
+}
+
+// TestHandWritten: a file that somebody has put where a repository's would be is neither removed nor replaced.
+func TestHandWritten(t *testing.T) {
+	dir := t.TempDir()
+	fill(t, dir, map[string]bool{"a": true})
+	own := filepath.Join(dir, "111111111111", "us-east-1", "b.json")
+	if err := os.WriteFile(own, []byte("mine"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, policy := range []bool{false, true, false} {
+		list := fill(t, dir, map[string]bool{"a": true, "b": policy})
+		if got, _ := os.ReadFile(own); string(got) != "mine" {
+			t.Fatalf("policy %t: %q", policy, got)
+		}
+		if policy && (len(list[1].Files) > 0 || len(list[1].Why) != 1) {
+			t.Errorf("%+v", list[1])
+		}
+	}
+	f, err := Open(dir, []image.Repository{repository("a"), repository("b")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close() // interrupted
+	fill(t, dir, map[string]bool{"a": true, "b": false})
+	if got, _ := os.ReadFile(own); string(got) != "mine" {
+		t.Errorf("after an interruption: %q", got)
 	}
 }
 
@@ -327,7 +390,7 @@ func TestNothingOutside(t *testing.T) {
 // TestObstructed: "a" has a file where "a.json/b" needs a directory.
 func TestObstructed(t *testing.T) {
 	list := fill(t, t.TempDir(), map[string]bool{"a": true, "a.json/b": true})
-	if len(list[0].Files) != 3 || len(list[1].Files) != 0 || len(list[1].Why) != 1 {
+	if len(list[0].Files) != 3 || len(list[1].Files) != 0 || len(list[1].Why) != 1 || list[1].Expires.Images != 0 {
 		t.Errorf("%+v %+v", list[0], list[1])
 	}
 }

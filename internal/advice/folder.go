@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"demurrage/internal/image"
+	"demurrage/planner"
 )
 
 // Schema is the version of summary.json, which marks a directory as written by this package.
@@ -70,7 +71,7 @@ func before(root *os.Root) ([]string, error) {
 // Folder is a directory of files that replaces what an earlier run has left there. Files of others stay.
 type Folder struct {
 	root    *os.Root
-	old     []string // that are there, or may be
+	old     []string // that an earlier run has left or this one may write; sorted
 	written map[string]bool
 }
 
@@ -91,9 +92,16 @@ func Open(dir string, repositories []image.Repository) (*Folder, error) {
 	if f.old, err = before(root); err != nil && !errors.Is(err, ErrForeign) {
 		return nil, errors.Join(err, root.Close())
 	}
+	slices.Sort(f.old)
+	var may []string
 	for _, r := range repositories {
-		f.old = append(f.old, names(r)...)
+		for _, name := range names(r) {
+			if !f.foreign(name) {
+				may = append(may, name)
+			}
+		}
 	}
+	f.old = append(f.old, may...)
 	slices.Sort(f.old)
 	f.old = slices.Compact(f.old)
 	err = f.Write(Summary, func(w io.Writer) error {
@@ -127,15 +135,20 @@ func (f *Folder) Write(name string, write func(io.Writer) error) (err error) {
 }
 
 // Put writes the files of a repository, if there is a policy for it. A repository whose files cannot be beside those of
-// another ("a" and "a.json/b") gets none, and a note. The text of the policy is let go of.
+// another ("a" and "a.json/b"), or whose place somebody else's file has, gets none, and a note. The text of the policy is
+// let go of.
 func (f *Folder) Put(a *Advice) error {
 	if a.Policy == "" {
 		return nil
 	}
 	files := names(a.Repository)
 	for _, name := range files {
+		if f.foreign(name) {
+			a.none("There is a file " + name + " that demurrage recommend has not written, and leaves alone: move it away, or name another directory with --out.")
+			return nil
+		}
 		if f.obstructed(name) {
-			a.Policy, a.Why = "", append(a.Why, "Its files would stand in the way of those of another repository: write them by hand.")
+			a.none("Its files would stand in the way of those of another repository: write them by hand.")
 			return nil
 		}
 	}
@@ -146,6 +159,16 @@ func (f *Folder) Put(a *Advice) error {
 	}
 	a.Files, a.Policy = files, "" // there can be many
 	return nil
+}
+
+// none takes a policy back that cannot be written, with what it would have taken.
+func (a *Advice) none(why string) { a.Policy, a.Expires, a.Why = "", planner.Tally{}, []string{why} }
+
+// foreign: there is such a file, and no run has written it.
+func (f *Folder) foreign(name string) bool {
+	_, listed := slices.BinarySearch(f.old, name)
+	info, err := f.root.Lstat(filepath.FromSlash(name))
+	return !listed && err == nil && !info.IsDir()
 }
 
 // obstructed: the file is a directory, or one of its directories is a file.
