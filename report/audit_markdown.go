@@ -27,7 +27,7 @@ func AuditMarkdown(w io.Writer, run *Run, a *audit.Audit, v *audit.Verified) err
 		m.line()
 	}
 	state := "Complete"
-	if !run.Plan.Complete || !a.Complete() {
+	if !run.Plan.Complete || !a.Complete() || v != nil && len(v.Failures) > 0 {
 		state = "INCOMPLETE"
 	}
 	m.line("**", state, "** ", date(run.GeneratedAt), ": images in use that a lifecycle policy takes: **", number(len(a.Now)), " now**, ", number(len(a.Next)),

@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -64,6 +65,23 @@ func TestAuditGolden(t *testing.T) {
 			}
 			golden(t, o.name, b.Bytes())
 		})
+	}
+}
+
+// TestAuditStates: a message says complete only where the document of the same audit does.
+func TestAuditStates(t *testing.T) {
+	run := sample(t)
+	plan := *run.Plan
+	plan.Complete = true
+	run.Plan = &plan
+	for want, v := range map[string]*audit.Verified{"**Complete**": {}, "**INCOMPLETE**": {Failures: []audit.Failure{{Error: "throttled"}}}} {
+		var text, document bytes.Buffer
+		if err := errors.Join(AuditMarkdown(&text, run, &audit.Audit{}, v), AuditJSON(&document, run, &audit.Audit{}, v)); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(text.String(), want) || strings.Contains(document.String(), `"complete": true`) != (want == "**Complete**") {
+			t.Errorf("%s: %s\n%s", want, text.String(), document.String())
+		}
 	}
 }
 

@@ -225,7 +225,10 @@ func (s *session) verify(ctx context.Context, run *report.Run, filter audit.Filt
 		g.Go(func() error {
 			cfg, err := s.previewer(ctx, p, roster, registry, policy)
 			if err != nil {
-				fail(image.Repository{Registry: registry}, fmt.Errorf("%d repositories: %w", len(list), err))
+				for _, j := range list {
+					fail(j.Repository, err)
+					phase.add(1)
+				}
 				return nil
 			}
 			client := preview.Client(cfg)

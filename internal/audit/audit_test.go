@@ -247,6 +247,17 @@ func TestArchivedIndexHoldsNothing(t *testing.T) {
 	}
 }
 
+// TestArchivedIndexBesideOne: of two indexes that refer to a child, the archived one does not keep it from going with the other.
+func TestArchivedIndexBesideOne(t *testing.T) {
+	index, old := at(1, 50, "multi"), at(3, 50, "old")
+	index.MediaType, index.Children = image.MediaTypeOCIIndex, []image.Digest{digest(2)}
+	old.MediaType, old.Children, old.Status = index.MediaType, index.Children, image.Archived
+	a := of(t, plan(policy(rule(1, older("any", 40), expire)), []image.Image{index, at(2, 50, "child"), old}, nil, "child"))
+	if got := names(a.Now); got != "multi now with 1" {
+		t.Errorf("now %q, next %q", got, names(a.Next))
+	}
+}
+
 // TestTiedInUse: of two images that were pushed at the same instant nobody knows which one a count takes.
 func TestTiedInUse(t *testing.T) {
 	p := policy(rule(1, `"tagStatus":"any","countType":"imageCountMoreThan","countNumber":1`, expire))

@@ -34,6 +34,11 @@ func index(img image.Image, children ...string) image.Image {
 	return img
 }
 
+func restoring(img image.Image) image.Image {
+	img.Status = image.Activating
+	return img
+}
+
 func archived(img image.Image, days float64) image.Image {
 	img.Status, img.ArchivedAt = image.Archived, now.Add(-time.Duration(days*float64(day)))
 	return img
@@ -228,6 +233,8 @@ func TestEvaluate(t *testing.T) {
 		{"two indexes that stay, one forever", []image.Image{index(pushed("A", 9), "C"), index(pushed("B", 90, "v1"), "C"), pushed("C", 90)}, []string{rule(1, "untagged", "14 days", "expire")},
 			[]Fate{{Rule: 1, Shield: 1, Action: Expire, Due: at(5)}, {}, {Rule: 1, Shield: 1, Action: Expire, Due: at(-76), Held: digest("B")}}},
 		{"an archived index holds nothing", []image.Image{archived(index(pushed("A", 90, "v1"), "B"), 1), pushed("B", 90)}, []string{rule(1, "untagged", "14 days", "expire")},
+			[]Fate{{}, {Rule: 1, Shield: 1, Action: Expire, Due: at(-76), Now: true}}},
+		{"an index that is being restored holds nothing yet", []image.Image{restoring(index(pushed("A", 90, "v1"), "B")), pushed("B", 90)}, []string{rule(1, "untagged", "14 days", "expire")},
 			[]Fate{{}, {Rule: 1, Shield: 1, Action: Expire, Due: at(-76), Now: true}}},
 		{"a child that the index names twice", []image.Image{index(pushed("A", 90), "B", "B"), pushed("B", 90)}, []string{rule(1, "any", "14 days", "expire")},
 			[]Fate{{Rule: 1, Shield: 1, Action: Expire, Due: at(-76), Now: true}, {Rule: 1, Shield: 1, Action: Expire, Due: at(-76), After: digest("A")}}},

@@ -83,6 +83,7 @@ func TestRecommend(t *testing.T) {
 		{"the family that goes is the larger one", []image.Image{pushed("A", 1, "prod-5", "dev-9"), pushed("B", 100, "prod-1"), pushed("C", 100, "dev-1"), pushed("D", 100, "dev-2")},
 			"A", "BCD", "+prod-* dev-* 99", "CD", "left to demurrage: 1 of the 3 images that go by the plan and have tags\n1 of these: a rule protects"},
 		{"untagged", []image.Image{pushed("A", 1, "prod-5"), pushed("B", 20), pushed("C", 30)}, "A", "BC", "+prod-* untagged 19", "BC", ""},
+		{"untagged, some of it young", []image.Image{pushed("A", 1, "prod-5"), pushed("B", 3), pushed("C", 30)}, "A", "BC", "+prod-* untagged 7", "C", ""},
 		{"untagged in use", []image.Image{pushed("A", 100), pushed("B", 20)}, "A", "B", "", "", "no rule can tell the untagged images that must stay (1)"},
 		{"untagged, and what runs is latest", []image.Image{pushed("A", 100, "latest"), pushed("B", 20)}, "A", "B", "", "", `no tag but "latest", which moves`},
 		{"untagged, archived in use", []image.Image{archived(pushed("A", 100), 10), pushed("B", 20)}, "A", "B", "", "", "no rule can tell"},

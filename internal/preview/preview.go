@@ -102,6 +102,7 @@ func result(ctx context.Context, api API, repository, text string) ([]audit.Prev
 				return nil, err
 			}
 			pause = min(2*pause, longest)
+			list, in.NextToken = nil, nil // somebody has started it again
 			continue
 		case types.LifecyclePolicyPreviewStatusComplete:
 		default:

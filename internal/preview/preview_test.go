@@ -19,6 +19,7 @@ type fake struct {
 	busy, ready time.Time
 	starts      int
 	gets        int
+	again       int // the call before which somebody starts it again
 	results     int
 	status      types.LifecyclePolicyPreviewStatus
 	text        string // of the answer; "": that of the request
@@ -38,6 +39,9 @@ func (f *fake) StartLifecyclePolicyPreview(_ context.Context, in *ecr.StartLifec
 
 func (f *fake) GetLifecyclePolicyPreview(_ context.Context, in *ecr.GetLifecyclePolicyPreviewInput, _ ...func(*ecr.Options)) (*ecr.GetLifecyclePolicyPreviewOutput, error) {
 	f.gets++
+	if f.gets == f.again {
+		return &ecr.GetLifecyclePolicyPreviewOutput{Status: types.LifecyclePolicyPreviewStatusInProgress, LifecyclePolicyText: &f.text}, nil
+	}
 	if f.err != nil {
 		return nil, f.err
 	}
@@ -72,6 +76,7 @@ func TestPreview(t *testing.T) {
 	}{
 		{name: "at once", gets: 1},
 		{name: "pages", f: fake{results: 250}, gets: 3},
+		{name: "is started again between pages", f: fake{results: 250, again: 3}, gets: 6},
 		{name: "waits with longer pauses", ready: 10 * time.Second, gets: 5}, // after 0, 1, 3, 7 and 15 s
 		{name: "waits for another's", busy: time.Minute, gets: 1},
 		{name: "gives up", ready: time.Hour, want: "GetLifecyclePolicyPreview: it was not there after 10m0s"},
