@@ -55,8 +55,9 @@ func Of(r *planner.RepositoryPlan, now time.Time) Advice {
 	if r.Unknown() { // whatever it keeps may be in use as well
 		fresh, counts = nil, nil
 	}
-	proposed := lifecycle.Recommend(r.Inventory.Images, stays(r, fresh...), goes, now)
-	counted := lifecycle.Recommend(r.Inventory.Images, stays(r, counts...), goes, now)
+	images := slices.Concat(r.Inventory.Images, missing(r, now))
+	proposed := lifecycle.Recommend(images, stays(r, fresh...), goes, now)
+	counted := lifecycle.Recommend(images, stays(r, counts...), goes, now)
 	only := func(taken []image.Digest) bool {
 		return !slices.ContainsFunc(taken, func(d image.Digest) bool { return actions[d] != planner.Delete })
 	}
@@ -65,7 +66,7 @@ func Of(r *planner.RepositoryPlan, now time.Time) Advice {
 		proposed = counted
 		proposed.Why = append(proposed.Why, "a policy cannot keep the newest images whatever their age, as keep_count does: where nothing is pushed for long enough it takes them too, unless they are in use today")
 	case !only(proposed.Expires):
-		proposed = lifecycle.Recommend(r.Inventory.Images, stays(r), goes, now)
+		proposed = lifecycle.Recommend(images, stays(r), goes, now)
 	}
 	a.Policy, a.Why = proposed.Policy, proposed.Why
 	if n := r.Count.Blocked.Images; n > 0 {
@@ -76,6 +77,19 @@ func Of(r *planner.RepositoryPlan, now time.Time) Advice {
 		a.Expires.Bytes += bytes[d]
 	}
 	return a
+}
+
+// missing stand in for images that something runs by a tag, and that are gone: they will be pushed again, and are to stay then.
+func missing(r *planner.RepositoryPlan, now time.Time) []image.Image {
+	var images []image.Image
+	for i := range r.Broken {
+		if u := &r.Broken[i]; u.Live && u.Ref.Tag != "" {
+			sum := sha256.Sum256([]byte("missing " + u.Ref.Tag))
+			images = append(images, image.Image{Digest: image.Digest("sha256:" + hex.EncodeToString(sum[:])), Tags: []string{u.Ref.Tag}, PushedAt: now})
+		}
+	}
+	slices.SortFunc(images, image.Compare)
+	return slices.CompactFunc(images, func(a, b image.Image) bool { return a.Digest == b.Digest })
 }
 
 // stays says which images a policy must never take: those that the plan keeps, but for these codes alone, or blocks. What

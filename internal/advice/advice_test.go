@@ -101,6 +101,34 @@ func TestOf(t *testing.T) {
 	}
 }
 
+// TestOfBroken: a service whose image is gone gets it pushed again, and no policy may take it then.
+func TestOfBroken(t *testing.T) {
+	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	inv := &image.Inventory{Repository: repository("app")}
+	for n, tag := range []string{"prod-1", "prod-2", "dev-1", "dev-2", ""} {
+		img := image.Image{Digest: image.Digest(fmt.Sprintf("sha256:%064x", n)), Bytes: 1, PushedAt: now.AddDate(0, 0, -100), MediaType: image.MediaTypeOCIManifest}
+		if tag != "" {
+			img.Tags = []string{tag}
+		}
+		inv.Images = append(inv.Images, img)
+	}
+	rules := planner.Rules{MinAge: time.Hour, Repositories: []planner.RepositoryRule{{Name: image.Glob("*"), Expires: 30 * 24 * time.Hour}}}
+	for _, live := range []bool{true, false} {
+		use := image.Use{Ref: image.Ref{Repository: inv.Repository, Tag: "prod-9"}, Source: "ecs-service", Account: "111111111111", Region: "us-east-1", Resource: "arn:service", Live: live}
+		plan := planner.Merge(rules, now, planner.Usage{Uses: []image.Use{use, use}}).Repository(inv)
+		a := Of(plan, now)
+		p, problems := lifecycle.Parse(a.Policy)
+		if p == nil {
+			t.Fatalf("%+v %q", problems, a.Why)
+		}
+		pushed := image.Image{Digest: image.Digest(fmt.Sprintf("sha256:%064x", 99)), PushedAt: now, MediaType: image.MediaTypeOCIManifest, Tags: []string{"prod-9"}}
+		fates := p.Evaluate(append(slices.Clone(inv.Images), pushed), now.AddDate(2, 0, 0))
+		if taken := fates[len(fates)-1].Now; taken == live {
+			t.Errorf("live %t: it takes the image that is pushed again: %t\n%s", live, taken, a.Policy)
+		}
+	}
+}
+
 // TestOfRestored: an image that was restored from the archive is old to a plan and young to a policy, so that one made of its
 // age would take images at once that the plan keeps.
 func TestOfRestored(t *testing.T) {
