@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"demurrage/accounts"
-	"demurrage/planner"
 	"demurrage/internal/scan"
+	"demurrage/planner"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
