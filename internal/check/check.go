@@ -352,7 +352,8 @@ func (c *checker) target(ctx context.Context, a accounts.Account, t scan.Target)
 func (c *checker) refusal(check Check, a accounts.Account, source string, err error) Check {
 	check.Status, check.Error = Failed, scan.Reason(err)
 	if judge(err) != refused {
-		check.Fix = "check again; whether the call is permitted is not known: a scan fails where the service does"
+		check.Fix = "check again; whether the call is permitted is not known: a scan fails where the service does. " +
+			"If the service is not to be had there, and nothing there uses images, an [[attestations]] entry says so"
 		return check
 	}
 	text := strings.ToLower(check.Error)

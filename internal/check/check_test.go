@@ -176,6 +176,56 @@ func TestEachAction(t *testing.T) {
 	wg.Wait()
 }
 
+// What is no permission but fails a scan is never ok: what lists everything is not answered with "there is no such thing",
+// and credentials that a region does not know say nothing of what does not exist.
+func TestScanFails(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"UnrecognizedClientException", "UnsupportedRegionException", "ValidationException", "UnknownOperationException", "ResourceNotFoundException"} {
+		w := newWorld(t, allActions()...)
+		w.LimitRegions("us-east-1")
+		var faults []map[string]any
+		for _, s := range services() {
+			faults = append(faults, map[string]any{"service": s, "code": code, "status": 400})
+		}
+		text, _ := json.Marshal(faults)
+		answer, err := http.Post(w.url+"/_sim/faults", "application/json", strings.NewReader(string(text)))
+		if err != nil || answer.StatusCode != http.StatusNoContent {
+			t.Fatal(answer, err)
+		}
+		answer.Body.Close()
+		failed := map[string]Status{}
+		for _, c := range w.check(w.options()) {
+			failed[c.What] = c.Status
+		}
+		lists := []string{"ecr:DescribeRepositories", "ecr:GetRegistryPolicy", "ecr:DescribePullThroughCacheRules", "ecs:ListClusters", "ecs:ListTaskDefinitions",
+			"lambda:ListFunctions", "lambda:ListEventSourceMappings", "eks:ListClusters", "batch:DescribeJobDefinitions", "batch:DescribeJobQueues", "events:ListEventBuses",
+			"scheduler:ListSchedules", "states:ListStateMachines", "codebuild:ListProjects", "sagemaker:ListModels", "sagemaker:ListPipelines", "apprunner:ListServices",
+			"bedrock-agentcore:ListAgentRuntimes", "emr-serverless:ListApplications", "gamelift:ListContainerGroupDefinitions", "gamelift:ListContainerFleets",
+			"imagebuilder:ListContainerRecipes", "inspector2:BatchGetAccountStatus", "iam:ListRoles"}
+		if code == "UnrecognizedClientException" {
+			lists = scan.Actions()
+		}
+		for _, what := range lists {
+			if got := failed[what]; got != Failed && lenient[what] == "" {
+				t.Errorf("%s: %s is %q", code, what, got)
+			}
+		}
+		if code == "UnknownOperationException" && failed["ecs:ListDaemonTaskDefinitions"] != OK {
+			t.Error("a region without daemons has none, as a scan takes it")
+		}
+	}
+}
+
+// services are those of all actions.
+func services() []string {
+	names := map[string]bool{}
+	for _, action := range scan.Actions() {
+		service, _, _ := strings.Cut(action, ":")
+		names[service] = true
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
 // All that a role lacks is one statement, and one row of the table.
 func TestStatement(t *testing.T) {
 	w := newWorld(t, "account:ListRegions", "ec2:DescribeRegions", "sagemaker:*")
