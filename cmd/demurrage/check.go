@@ -32,8 +32,8 @@ func checkCommand() *cli.Command {
 		Description: `It changes nothing in AWS: lists are asked for one entry, everything else for what does not exist. Into the store it
 writes one object, which it deletes again. Where Cost Explorer is configured it asks it once, which AWS charges 0.01 USD for.
 
-Exit codes: 0 nothing that a run needs is missing (read the warnings: a closed account blocks what it may pull) · 2 something
-is missing in some account or region · 1 no run can be made: no credentials, no store, or no account lets demurrage in.
+Exit codes: 0 nothing that a run needs is missing · 2 something is missing in some account or region, or an account is closed
+and nobody attests that it uses nothing · 1 no run can be made: no credentials, no store, or no account lets demurrage in.
 
   demurrage check
   demurrage check --account 111111111111
@@ -202,13 +202,12 @@ func (k *checking) organization(ctx context.Context, p *assume.Provider) (*accou
 	}
 	k.add("AWS Organizations", nil, check.OK, "")
 	for _, u := range roster.Unscanned {
-		c := check.Check{Account: u.Account, What: "account", Status: check.Warning, Error: u.Why + " (" + u.State + "): it is not scanned, and what it may pull is blocked",
+		c := check.Check{Account: u.Account, What: "account", Status: check.Failed, Error: u.Why + " (" + u.State + "): it is not scanned, and what it may pull is blocked",
 			Fix: "if nothing there uses images, write an [[attestations]] entry for the account"}
 		switch {
 		case k.attested(u.Account, "*", "*"):
 			c.Status = check.Attested
 		case slices.ContainsFunc(k.config.Accounts, func(a accounts.Account) bool { return a.ID == u.Account }):
-			c.Status = check.Failed
 			c.Fix = "remove its [[accounts]] entry, or have the account reopened; " + c.Fix
 		}
 		k.checks = append(k.checks, c)

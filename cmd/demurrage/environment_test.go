@@ -240,3 +240,24 @@ func (w *world) seededRepository() string {
 	w.repository(accountA, virginia, "app")
 	return "app"
 }
+
+// TestCheckClosed: a closed account holds back what it may pull until somebody attests that it uses nothing, so that a check
+// that passed would promise a run that is complete, and it is not.
+func TestCheckClosed(t *testing.T) {
+	t.Parallel()
+	w := startWorld(t, t.TempDir(), virginia)
+	t.Cleanup(w.serve())
+	w.hub = orgsim.ManagementAccount
+	for _, account := range []string{accountA, accountB, accountHub} {
+		w.role(account, orgsim.ManagementAccount)
+	}
+	w.AddAccount(accountC, "closed")
+	done(organizations.NewFromConfig(w.as(orgsim.ManagementAccount, virginia)).CloseAccount(t.Context(), &organizations.CloseAccountInput{AccountId: aws.String(accountC)}))(w)
+	config := strings.Replace(worldConfig, "[scan]", "[organization]\ndiscover = true\n\n[scan]", 1)
+	w.config(config)
+	if o := w.must(exitIncomplete, "check"); !strings.Contains(o.stdout, accountC) || !strings.Contains(o.stdout, "[[attestations]]") {
+		t.Errorf("%s", o.stdout)
+	}
+	w.config(config + "\n[[attestations]]\naccounts = [\"" + accountC + "\"]\nreason = \"closed\"\nexpires = \"2099-01-01\"\n")
+	w.must(exitOK, "check")
+}
