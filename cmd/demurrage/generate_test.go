@@ -41,7 +41,7 @@ func (w *world) load(name string) *accounts.Config {
 	return config
 }
 
-// TestGenerateDemo: from an empty directory, generate, plan and delete work without a touch of the file, everything that
+// TestGenerateDemo: from an empty directory, generate, check, plan, report and delete work without a touch of the file, everything that
 // the organization holds has a rule, and nothing is deleted.
 func TestGenerateDemo(t *testing.T) {
 	t.Parallel()
@@ -99,11 +99,20 @@ func TestGenerateDemo(t *testing.T) {
 		}
 	}
 
-	plan := w.plan(2)
+	checked := w.must(2, "check", "--format", "json")
+	for _, a := range demo.Accounts {
+		if said := strings.Contains(checked.stdout, `"account": "`+a.ID+`"`); !said {
+			t.Errorf("check says nothing of %s", a.ID)
+		}
+	}
+	plan := w.plan(2, "--out", "plan.json")
 	if n := plan.Summary.Delete.Images; n == 0 {
 		t.Error("the plan deletes nothing")
 	}
-	w.must(2, "plan", "--out", "plan.json")
+	w.must(2, "report", "--run", plan.RunID, "--out", "report.xlsx")
+	if info, err := os.Stat(filepath.Join(w.dir, "report.xlsx")); err != nil || info.Size() == 0 {
+		t.Errorf("no workbook: %v", err)
+	}
 	before := w.Calls()
 	w.must(4, "delete", "--plan", "plan.json")
 	if n := operations(w.called(before))["ecr:"+"BatchDelete"+"Image"]; n != 0 {

@@ -169,7 +169,7 @@ func Table(w io.Writer, checks []Check, width int) error {
 
 // breakJSON puts statements on lines of their own.
 func breakJSON(fix string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(fix, `: {"Effect"`, ":\n     "+`{"Effect"`), `} and this`, "}\n     and this")
+	return strings.ReplaceAll(strings.ReplaceAll(fix, `: {"Effect"`, ":\n     "+`{"Effect"`), `} `, "}\n     ")
 }
 
 // oneLine makes text of AWS safe to print: what breaks lines or controls a terminal is written out.
