@@ -27,8 +27,15 @@ const motoSweepCalls = 6 // one a repository, and one more where an index goes b
 
 // TestMotoDelete applies plans. Each subtest has a moto of its own, since what is deleted does not come back.
 func TestMotoDelete(t *testing.T) {
-	t.Run("plan", func(t *testing.T) { testMotoDeletePlan(t, newMotoSweepWorld(t)) })
-	t.Run("S3", func(t *testing.T) { testMotoDeleteS3(t, newMotoSweepWorld(t)) })
+	t.Parallel()
+	t.Run("plan", func(t *testing.T) {
+		t.Parallel()
+		testMotoDeletePlan(t, newMotoSweepWorld(t))
+	})
+	t.Run("S3", func(t *testing.T) {
+		t.Parallel()
+		testMotoDeleteS3(t, newMotoSweepWorld(t))
+	})
 }
 
 // newMotoSweepWorld is a world 60 days later: delete takes no --now, and moto has no push times but now, so the proxy
@@ -403,7 +410,7 @@ type motoProgram struct {
 // start starts a deletion.
 func (w *motoWorld) start(t *testing.T, config, plan string) *motoProgram {
 	p := &motoProgram{Cmd: exec.Command("demurrage", "--config", config, "delete", "--plan", plan, "--format", "json"), ended: make(chan struct{})}
-	p.Stdout, p.Stderr = &p.out, &p.err
+	p.Env, p.Stdout, p.Stderr = w.env, &p.out, &p.err
 	if err := p.Start(); err != nil {
 		t.Errorf("start: %v", err)
 		close(p.ended)
@@ -419,7 +426,7 @@ func (p *motoProgram) exits(t *testing.T, code int) {
 	t.Helper()
 	select {
 	case <-p.ended:
-	case <-time.After(2 * time.Minute):
+	case <-time.After(4 * time.Minute):
 		t.Fatal("it does not end")
 	}
 	if p.ProcessState == nil || p.ProcessState.ExitCode() != code {

@@ -216,6 +216,7 @@ const (
 
 // TestMoto is one test, for moto is started and seeded once.
 func TestMoto(t *testing.T) {
+	t.Parallel()
 	w := newMotoWorld(t)
 	t.Run("plan", func(t *testing.T) { testMotoPlan(t, w) })
 	t.Run("discover", func(t *testing.T) { testMotoDiscover(t, w) })
@@ -543,9 +544,10 @@ type motoWorld struct {
 
 	moto  string // endpoint
 	proxy *motoProxy
+	env   []string // of the programs that run against it
 }
 
-// newMotoWorld starts moto, seeds it, and points the environment at a proxy before it.
+// newMotoWorld starts moto, seeds it, and puts a proxy before it.
 func newMotoWorld(t *testing.T) *motoWorld {
 	server, err := exec.LookPath("moto_server")
 	if err != nil {
@@ -558,26 +560,22 @@ func newMotoWorld(t *testing.T) *motoWorld {
 	if exec.Command(python, "-c", "import boto3").Run() != nil {
 		t.Skip("boto3 is not installed, which seeds moto: pip install boto3")
 	}
+	var bare []string
 	for _, variable := range os.Environ() {
-		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "DEMURRAGE_") {
-			t.Setenv(name, "") // so that it comes back
-			if err := os.Unsetenv(name); err != nil {
-				t.Fatal(err)
-			}
+		if !strings.HasPrefix(variable, "AWS_") && !strings.HasPrefix(variable, "DEMURRAGE_") {
+			bare = append(bare, variable)
 		}
 	}
-	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": motoHubKey, "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": motoEast,
-		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true",
-	} {
-		t.Setenv(name, value)
-	}
-	w := &motoWorld{moto: startMoto(t, server)}
+	w := &motoWorld{moto: startMoto(t, server, bare), env: append(slices.Clip(bare),
+		"AWS_ACCESS_KEY_ID="+motoHubKey, "AWS_SECRET_ACCESS_KEY=secret", "AWS_REGION="+motoEast,
+		"AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull, "AWS_EC2_METADATA_DISABLED=true",
+		"NO_PROXY=127.0.0.1", // Go never asks a proxy for loopback, Python does
+	)}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	seed := exec.CommandContext(ctx, python, filepath.Join("testdata", "moto", "seed.py"), w.moto)
-	seed.Env = append(os.Environ(), "NO_PROXY=127.0.0.1") // Go never asks a proxy for loopback, Python does
+	seed.Env = w.env
 	var stderr bytes.Buffer
 	seed.Stderr = &stderr
 	out, err := seed.Output()
@@ -591,12 +589,12 @@ func newMotoWorld(t *testing.T) *motoWorld {
 	w.proxy = &motoProxy{t: t, world: w, sessions: map[string]motoSession{}, counts: map[string]int{}, mends: map[string]int{}}
 	front := httptest.NewServer(w.proxy)
 	t.Cleanup(front.Close)
-	t.Setenv("AWS_ENDPOINT_URL", front.URL)
+	w.env = append(w.env, "AWS_ENDPOINT_URL="+front.URL)
 	return w
 }
 
 // startMoto runs moto_server until the test ends, and gives its endpoint.
-func startMoto(t *testing.T, path string) string {
+func startMoto(t *testing.T, path string, env []string) string {
 	// The port is free when moto takes it, but for bad luck: moto cannot be handed a listener.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -608,7 +606,7 @@ func startMoto(t *testing.T, path string) string {
 	}
 	var log motoLog
 	cmd := exec.Command(path, "-H", "127.0.0.1", "-p", strconv.Itoa(port))
-	cmd.Env = append(os.Environ(), "MOTO_EC2_LOAD_DEFAULT_AMIS=false") // they take seconds for each account and region
+	cmd.Env = append(slices.Clip(env), "MOTO_EC2_LOAD_DEFAULT_AMIS=false") // they take seconds for each account and region
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
@@ -622,7 +620,7 @@ func startMoto(t *testing.T, path string) string {
 	})
 
 	endpoint := fmt.Sprintf("http://127.0.0.1:%d", port)
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if ctx.Err() != nil {
 			t.Fatalf("%v\n%s", context.Cause(ctx), log.String())
 		}
@@ -679,7 +677,13 @@ func (w *motoWorld) listed(enforced ...string) string {
 func (w *motoWorld) run(t *testing.T, code int, config string, args ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	if got := run(append([]string{"demurrage", "--config", config}, args...), &stdout, &stderr); got != code {
+	cmd := exec.Command("demurrage", append([]string{"--config", config}, args...)...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = w.env, &stdout, &stderr
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%q: %v", args, err)
+	}
+	if got := cmd.ProcessState.ExitCode(); got != code {
 		t.Fatalf("%q exits %d, want %d\n%s%s", args, got, code, &stderr, &stdout)
 	}
 	return stdout.String()

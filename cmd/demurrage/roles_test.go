@@ -85,7 +85,7 @@ func TestTemplatesLint(t *testing.T) {
 		}
 		files = append(files, file)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, lint, append([]string{"--include-checks", "W", "--"}, files...)...).CombinedOutput(); err != nil {
 		t.Errorf("cfn-lint: %v\n%s", err, out)
@@ -284,11 +284,12 @@ type motoStack struct {
 // TestMotoRoles creates the stacks by CloudFormation, as moto has it, and scans and plans by their roles. moto enforces
 // neither trust nor policies (TestRolesOfTheTemplate does): what the roles became is compared with what they are to be.
 func TestMotoRoles(t *testing.T) {
+	t.Parallel()
 	w := newMotoWorld(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "python3", filepath.Join("testdata", "moto", "roles.py"), w.moto, memberRolesFile, asJSON(t, w.Accounts))
-	cmd.Env = append(os.Environ(), "NO_PROXY=127.0.0.1")
+	cmd.Env = w.env
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
