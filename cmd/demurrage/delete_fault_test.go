@@ -109,6 +109,7 @@ func TestPulledByTagSincePlan(t *testing.T) {
 
 // TestGapInLook: what could not be read in the last look holds images back: that is exit code 2.
 func TestGapInLook(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, account, service, operation string }{
 		{"uses", accountB, "ecs", "ListClusters"},
 		{"registry", accountA, "ecr", "DescribeRepositories"},

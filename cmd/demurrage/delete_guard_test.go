@@ -43,6 +43,7 @@ func (s *sweepFile) image(digest string) sweptImage {
 
 // TestSecondLookSeesUses: what is deployed after the fresh plan is in use, whether or not its pull left a time.
 func TestSecondLookSeesUses(t *testing.T) {
+	t.Parallel()
 	ref := host(virginia)
 	for name, since := range map[string]func(p *pair){
 		"task":     func(p *pair) { p.task(virginia, "new", ref+"/shared:v1") },
@@ -100,6 +101,7 @@ func TestUsesOfTheStartCount(t *testing.T) {
 
 // TestSecondLookSeesGaps: what cannot be read just before the deletions blocks as it does before the plan.
 func TestSecondLookSeesGaps(t *testing.T) {
+	t.Parallel()
 	for _, operation := range []string{"ListClusters", "ListFunctions", "DescribeTasks"} {
 		t.Run(operation, func(t *testing.T) {
 			t.Parallel()
@@ -173,6 +175,7 @@ func TestNothingBeyondThePlan(t *testing.T) {
 
 // TestFilters: each of them narrows, of a saved plan and of one that is just shown.
 func TestFilters(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		args []string
 		want []string // what is deleted
@@ -244,6 +247,7 @@ func (w *world) editRuns(change func(run map[string]any)) {
 
 // TestWhatConfirms: only a complete, finished run of what there was, old enough, confirms a deletion.
 func TestWhatConfirms(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name      string
 		confirms  bool

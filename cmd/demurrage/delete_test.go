@@ -236,6 +236,7 @@ func TestDeleteRefuses(t *testing.T) {
 }
 
 func TestDeleteBrakes(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, from, to string // what is changed in the configuration
 		add            string
@@ -343,6 +344,7 @@ func (w *world) antedate(days int) {
 
 // TestDeployedSincePlan guards against way 11: something was deployed between plan and delete, or between two calls of it.
 func TestDeployedSincePlan(t *testing.T) {
+	t.Parallel()
 	ref := host(virginia)
 	for _, tt := range []struct {
 		name  string
@@ -554,6 +556,7 @@ func TestFailuresInARow(t *testing.T) {
 }
 
 func TestConfirmation(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, typed string
 		args        []string
@@ -599,6 +602,7 @@ func TestConfirmation(t *testing.T) {
 
 // TestInterrupted: the program ends soon, between two calls, and the next goes on where it ended.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		signal syscall.Signal

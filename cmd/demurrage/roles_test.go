@@ -69,6 +69,7 @@ func TestMemberRoles(t *testing.T) {
 //
 //	pip install cfn-lint
 func TestTemplatesLint(t *testing.T) {
+	t.Parallel()
 	lint, err := exec.LookPath("cfn-lint")
 	if err != nil {
 		t.Skip("cfn-lint is not installed, which looks at the templates: pip install cfn-lint")
