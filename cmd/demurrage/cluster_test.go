@@ -50,8 +50,8 @@ func TestImportStandsInForACluster(t *testing.T) {
 		t.Errorf("failures: %+v", gap)
 	}
 	p.must(0, "uses", "import", "--covers", covers, "--observed", time.Now().AddDate(0, 0, -9).Format(time.RFC3339), file)
-	plan = p.plan(2)
-	if gap := failures(plan); len(gap) != 1 || !strings.Contains(gap[0].Error, covers) {
+	plan = p.plan(2) // the list's gap, and that of both clusters
+	if gap := failures(plan); len(gap) != 2 || !strings.HasPrefix(gap[0].Source+gap[1].Source, "eksimport:") || !strings.Contains(gap[0].Error, covers) {
 		t.Errorf("failures: %+v", gap)
 	}
 }

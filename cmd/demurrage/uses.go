@@ -27,7 +27,7 @@ func usesCommand() *cli.Command {
 		Name:  "uses",
 		Usage: "imports lists of images that are in use where AWS cannot tell: on plain hosts, in clusters out of reach",
 		Description: `An imported list is part of every scan from then on, until it is replaced or removed. Once it was seen longer ago than
-max_age of [uses] says, it is a gap that blocks everything, or, with --covers, no longer stands in for its cluster.
+max_age of [uses] says, it is a gap that blocks everything, or, with --covers, what the cluster's account could use.
 
   demurrage uses import hosts.txt
   demurrage uses list
@@ -381,9 +381,7 @@ func (s *session) imported(all *store.Imports, l *store.UseList, roster *account
 		note("the list of uses " + text)
 	}
 	switch age := stale(l, s.config, time.Now()); {
-	case age != "" && l.Covers != nil: // the gap is the cluster's, if it cannot be read
-		note("the list of uses was " + age + ": it does not stand in for the cluster; import it again")
-	case age != "":
+	case age != "": // also of a cluster: the scan of EKS does not miss one that EKS does not know (kOps, a name that was mistyped)
 		c.Status = image.CoverageFailed
 		c.Error = fmt.Sprintf("the list of uses %s, imported from %s, was %s; import it again or remove it with `demurrage uses remove %s`", l.Name, from(l), age, l.Name)
 	case l.Covers != nil:

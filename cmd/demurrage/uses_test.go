@@ -254,12 +254,16 @@ func TestListOfACluster(t *testing.T) {
 	if !strings.Contains(out, note) {
 		t.Error("the plan does not note that it lists pods only")
 	}
-	// A stale one is not a gap by itself: the cluster is, if it cannot be read.
+	// A stale one is a gap of the cluster's account, whether or not EKS knows the cluster (as it does not here), and for check too.
 	p.must(0, "uses", "import", "--covers", cluster, "--observed", ago(9).Format(time.DateOnly), filepath.Join(p.dir, "pods.json"))
-	out = p.must(0, "plan", "--format", "json", "--all").stdout
-	if !strings.Contains(out, "it does not stand in for the cluster") {
-		t.Error("the plan does not note that the list is stale")
+	plan = p.plan(2)
+	p.want(t, plan, "delete", "keep", "blocked")
+	if gap := failures(plan); len(gap) != 1 || gap[0].Account != accountB || gap[0].Region != virginia || !strings.Contains(gap[0].Error, "demurrage uses remove eks-") {
+		t.Errorf("failures: %+v", gap)
 	}
+	p.must(2, "check")
+	p.must(0, "uses", "remove", "eks-"+accountB+"-us-east-1-main")
+	p.must(0, "check")
 }
 
 // TestCovered: a fresh list stands in for exactly the cluster it is of. A list of an account that is not scanned does not
@@ -282,7 +286,8 @@ func TestCovered(t *testing.T) {
 		status  image.CoverageStatus
 	}{
 		{list("fresh", accountB, "fresh", time.Hour), accountB, image.CoverageOK},
-		{list("stale", accountB, "stale", 8*24*time.Hour), accountB, image.CoverageOK},
+		{list("stale", accountB, "stale", 8*24*time.Hour), accountB, image.CoverageFailed},
+		{list("elsewhere", accountC, "stale", 8*24*time.Hour), "*", image.CoverageFailed},
 		{list("stranger", accountC, "fresh", time.Hour), "*", image.CoverageOK},
 		{list("any", "", "", time.Hour), "*", image.CoverageOK},
 		{list("old", "", "", 8*24*time.Hour), "*", image.CoverageFailed},
@@ -291,7 +296,7 @@ func TestCovered(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	if len(all.Uses) != 5 || all.Uses[2].Account != accountC || !all.Uses[2].Live {
+	if len(all.Uses) != 6 || all.Uses[3].Account != accountC || !all.Uses[3].Live {
 		t.Errorf("a use is lost: %+v", all.Uses)
 	}
 	ask := covered(all)
