@@ -38,7 +38,8 @@ func (c *Config) Fill(seen []Seen) {
 		c.TaskDefinitions = append(c.TaskDefinitions, Rule{Pattern: p, Notes: rest(p, "families"), KeepCount: DefaultKeepCount})
 	}
 	for _, p := range c.patterns(functions, "functions", whole) {
-		c.Functions = append(c.Functions, Rule{Pattern: p, Notes: rest(p, "functions"), KeepCount: DefaultKeepCount})
+		// All published versions, which is the default: nothing in AWS lists who invokes one by its number.
+		c.Functions = append(c.Functions, Rule{Pattern: p, Notes: rest(p, "functions")})
 	}
 }
 
