@@ -139,7 +139,7 @@ func (t *terminal) taken(color, title, none string, list []audit.Finding) {
 }
 
 func farText(n int) string {
-	return "… and " + count(n, "image") + " only in ten years, or after more pushes than it has images: --format json"
+	return "… and " + count(n, "image") + " only in ten years, or after more than 1,000 pushes: --format json"
 }
 
 func (t *terminal) consumer(r *planner.Reason) string { return consumerText(t.run, r) }

@@ -109,7 +109,7 @@ type jsonFinding struct {
 	Tied    bool             `json:"tied,omitempty"`   // it, or an image that was pushed at the same instant
 	Due     *time.Time       `json:"due"`              // null: it cannot be known, or it is now
 	Pushes  int              `json:"pushes,omitempty"` // until then
-	Far     bool             `json:"far,omitempty"`    // in ten years, or after more pushes than the repository has images
+	Far     bool             `json:"far,omitempty"`    // in ten years, or after more than 1,000 pushes, and more than the repository has images
 	Reasons []planner.Reason `json:"reasons"`
 	More    int              `json:"more,omitempty"` // reasons left out
 	Parts   []image.Digest   `json:"parts,omitempty"`

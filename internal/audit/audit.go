@@ -45,7 +45,8 @@ type Finding struct {
 	Tied   bool             // with Now: it, or an image that was pushed at the same instant
 	Due    time.Time        // of a rule that goes by age; zero: it cannot be known
 	Pushes int              // of a rule that counts: after so many more
-	// Far: it goes in ten years, or after more pushes than the repository has images. Rules that mean never say 9999.
+	// Far: it goes in ten years, or after more pushes than farPushes and than the repository has images. Rules that mean never
+	// say 9999.
 	Far bool
 
 	// Reasons name the consumers, or what could not be looked at. At most 20, and More that are left out.
@@ -78,7 +79,10 @@ type Policy struct {
 	Both    planner.Tally
 }
 
-const mostReasons = 20 // that a finding holds, as images of the plan's JSON
+const (
+	mostReasons = 20    // that a finding holds, as images of the plan's JSON
+	farPushes   = 1_000 // a pipeline makes as many in some weeks
+)
 
 // Filter says which repositories are looked at; nil: all.
 type Filter func(image.Repository) bool
@@ -393,7 +397,7 @@ func (l *look) finding(i int, fate lifecycle.Fate, parts []int) Finding {
 	if f.Now {
 		f.Due, f.Pushes = time.Time{}, 0
 	}
-	f.Far = f.Pushes > len(l.Decisions) || f.Due.After(l.now.AddDate(10, 0, 0))
+	f.Far = f.Pushes > max(len(l.Decisions), farPushes) || f.Due.After(l.now.AddDate(10, 0, 0))
 	if at := slices.IndexFunc(l.policy.Rules, func(r lifecycle.Rule) bool { return r.Priority == fate.Rule }); at >= 0 {
 		f.Text = l.policy.Rules[at].Description
 	}

@@ -129,7 +129,7 @@ func TestAudit(t *testing.T) {
 		{name: "children go with their index", policy: policy(rule(1, older("untagged", 14), expire), rule(2, older("any", 60), expire)), images: multi[:3], used: []string{"multi"},
 			next: "multi 2026-12-01 with 2", kept: "map[] map[]"},
 		{name: "children wait for the count of their index", policy: policy(rule(1, older("untagged", 14), expire),
-			rule(2, `"tagStatus":"any","countType":"imageCountMoreThan","countNumber":4`, expire)), images: multi[:3], used: []string{"multi"}, next: "multi after 4 with 2 far", kept: "map[] map[]"},
+			rule(2, `"tagStatus":"any","countType":"imageCountMoreThan","countNumber":4`, expire)), images: multi[:3], used: []string{"multi"}, next: "multi after 4 with 2", kept: "map[] map[]"},
 		{name: "nothing", policy: policy(rule(1, older("untagged", 14), expire)), images: one, used: []string{"used"}, kept: "map[] map[]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
