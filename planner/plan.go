@@ -105,6 +105,7 @@ type RepositoryPlan struct {
 	Decisions  []Decision       // exactly one an image, in the order of image.Compare
 	Broken     []image.Use      // uses that point into the repository at an image that is gone
 	AllowEmpty bool             // the rule lets the last image go too
+	KeepTags   []image.Pattern  // of tags that the rule keeps, today's and tomorrow's
 	Inventory  *image.Inventory // what it was planned from
 
 	gate gate

@@ -39,7 +39,7 @@ func (m *Merged) Repository(inv *image.Inventory) *RepositoryPlan {
 		if r := &m.rules.Repositories[i]; r.Matches(inv.Repository) {
 			j.rule = r
 			p.Rule = r.Name.String()
-			p.AllowEmpty = r.AllowEmpty
+			p.AllowEmpty, p.KeepTags = r.AllowEmpty, r.KeepTags
 			break
 		}
 	}

@@ -56,8 +56,10 @@ func Of(r *planner.RepositoryPlan, now time.Time) Advice {
 		fresh, counts = nil, nil
 	}
 	images := slices.Concat(r.Inventory.Images, missing(r, now))
-	proposed := lifecycle.Recommend(images, stays(r, fresh...), goes, now)
-	counted := lifecycle.Recommend(images, stays(r, counts...), goes, now)
+	propose := func(but ...planner.Code) lifecycle.Advice {
+		return lifecycle.Recommend(images, stays(r, but...), goes, r.KeepTags, now)
+	}
+	proposed, counted := propose(fresh...), propose(counts...)
 	only := func(taken []image.Digest) bool {
 		return !slices.ContainsFunc(taken, func(d image.Digest) bool { return actions[d] != planner.Delete })
 	}
@@ -66,9 +68,12 @@ func Of(r *planner.RepositoryPlan, now time.Time) Advice {
 		proposed = counted
 		proposed.Why = append(proposed.Why, "a policy cannot keep the newest images whatever their age, as keep_count does: where nothing is pushed for long enough it takes them too, unless they are in use today")
 	case !only(proposed.Expires):
-		proposed = lifecycle.Recommend(images, stays(r), goes, now)
+		proposed = propose()
 	}
 	a.Policy, a.Why = proposed.Policy, proposed.Why
+	if a.Policy == "" && lastRoot(r) != "" {
+		a.Why = append([]string{"all of it goes, and its rule does not let it become empty (allow_empty): the newest image has to stay"}, a.Why...)
+	}
 	if n := r.Count.Blocked.Images; n > 0 {
 		a.Why = append(a.Why, fmt.Sprintf("what could not be looked at may use %d images more, which are to stay for that reason", n))
 	}
@@ -92,8 +97,8 @@ func missing(r *planner.RepositoryPlan, now time.Time) []image.Image {
 	return slices.CompactFunc(images, func(a, b image.Image) bool { return a.Digest == b.Digest })
 }
 
-// stays says which images a policy must never take: those that the plan keeps, but for these codes alone, or blocks. What
-// hangs on an image that stays is not asked for.
+// stays says which images a policy must never take: those that the plan keeps, but for these codes alone, or blocks, and the
+// last root, which a deletion would leave. What hangs on an image that stays is not asked for.
 func stays(r *planner.RepositoryPlan, but ...planner.Code) func(*image.Image) bool {
 	if len(but) > 0 {
 		but = append(but, planner.ChildOfKept, planner.IndexOfKept, planner.ReferrerOfKept, planner.SubjectOfKept)
@@ -104,10 +109,35 @@ func stays(r *planner.RepositoryPlan, but ...planner.Code) func(*image.Image) bo
 		stay[d.Image.Digest] = d.Action == planner.Blocked || d.Action == planner.Keep &&
 			slices.ContainsFunc(d.Reasons, func(reason planner.Reason) bool { return !slices.Contains(but, reason.Code) })
 	}
+	if last := lastRoot(r); last != "" {
+		stay[last] = true
+	}
 	return func(i *image.Image) bool {
 		must, known := stay[i.Digest]
 		return must || !known
 	}
+}
+
+// lastRoot is the newest root where the plan leaves none and the rule does not let the repository become empty; else "".
+func lastRoot(r *planner.RepositoryPlan) (last image.Digest) {
+	if r.AllowEmpty {
+		return ""
+	}
+	images := r.Inventory.Images // oldest first
+	graph := image.NewGraph(images)
+	active := false
+	for i := range r.Decisions {
+		if !graph.IsRoot(i) {
+			continue
+		}
+		if r.Decisions[i].Action != planner.Delete {
+			return ""
+		}
+		if is := images[i].Status == image.Active; is || !active { // one that can be pulled, if there is one
+			last, active = images[i].Digest, is
+		}
+	}
+	return last
 }
 
 // nameOfECR is https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html

@@ -41,6 +41,41 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestOfUnused: of a repository that nothing uses, a policy takes the last image only where the configuration lets it become
+// empty; and never what the configuration keeps by its tag, though nothing has such a tag today.
+func TestOfUnused(t *testing.T) {
+	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	inv := &image.Inventory{Repository: repository("job")}
+	for n := range 3 {
+		inv.Images = append(inv.Images, image.Image{Digest: image.Digest(fmt.Sprintf("sha256:%064x", n)), Bytes: 1, PushedAt: now.AddDate(0, 0, -100+n), MediaType: image.MediaTypeOCIManifest, Tags: []string{fmt.Sprint("rel-", n)}})
+	}
+	for _, tt := range []struct {
+		allowEmpty bool
+		keep       string
+		rules      []string
+	}{
+		{true, "", []string{"rel-*"}},
+		{true, "rel-*-lts", []string{"rel-*-lts", "rel-*"}},
+		{false, "", nil},
+	} {
+		rule := planner.RepositoryRule{Name: image.Glob("*"), Expires: 30 * 24 * time.Hour, AllowEmpty: tt.allowEmpty}
+		if tt.keep != "" {
+			rule.KeepTags = []image.Pattern{image.Glob(tt.keep)}
+		}
+		a := Of(planner.Merge(planner.Rules{MinAge: time.Hour, Repositories: []planner.RepositoryRule{rule}}, now, planner.Usage{}).Repository(inv), now)
+		var got []string
+		if a.Policy != "" {
+			p, _ := lifecycle.Parse(a.Policy)
+			for _, r := range p.Rules {
+				got = append(got, r.TagPatterns...)
+			}
+		}
+		if !slices.Equal(got, tt.rules) || strings.Contains(strings.Join(a.Why, ";"), "allow_empty") != !tt.allowEmpty {
+			t.Errorf("%+v: %q, %q", tt, got, a.Why)
+		}
+	}
+}
+
 // TestOf: a repository whose service runs an image that is tagged prod-… beside dev-…, with old builds and new ones. The
 // policy takes old builds, though the newest of them are kept for now; where somebody who was not looked at may use them
 // too, there is none.

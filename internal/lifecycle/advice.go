@@ -234,6 +234,9 @@ func countImages(n int) string {
 }
 
 func carry(n int) string {
+	if n == 0 {
+		return "the configuration keeps (keep_tag_patterns)"
+	}
 	if n == 1 {
 		return "1 image that must stay carries"
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -29,38 +30,48 @@ const (
 
 	minAge     = 7  // days; below that a policy races with the deployment of what was just pushed
 	minAgeRest = 30 // days; of a rule for every tag
+
+	// counterTags are the tags of a family that show that it counts: v1 to v5. Places and lines of versions are fewer.
+	counterTags = 5
 )
 
 const none = "so there is no policy to recommend: leave this repository to demurrage, which knows what is in use"
 
 // Recommend proposes a policy for a repository: images for which stay(digest) is true can never be taken by it as long as
-// they carry the tags they carry today. goes are those that the plan would delete; the policy should take as many of these as it safely can.
+// they carry the tags they carry today, nor can what will carry a tag of one of the patterns never. goes are those that the
+// plan would delete; the policy should take as many of these as it safely can.
 //
 // An image that neither must stay nor goes (a plan keeps it as one of the newest, say) may be taken once it is as old as those
 // that go. So stay has to be true for everything whose use is in doubt.
 //
 // What hangs on an image that must stay (children, the indexes that hold it, referrers, subjects) stays too. Rules that take
 // select families of tags (see familyOf) that no image that must stay is exposed to: its lasting tags are of other
-// families, or one of them is of a family that a protecting rule above shields. A tag that moves (latest) shields only what is
-// exposed by no other tag: when it moves on, the image that still runs would be left to the others. For the same reason there is
-// a rule for untagged images only if no image that must stay is untagged or can become so by losing nothing but such tags.
+// families, or one of them is of a family that a protecting rule above shields. A tag that moves (latest) or may (prod-eu1, see
+// fixed) shields only what is exposed by no other tag: when it moves on, the image that still runs would be left to the others.
+// For the same reason there is a rule for untagged images only if no image that must stay is untagged or can become so by losing
+// nothing but such tags.
 //
 // The result is verified with Evaluate: today, in fifty years, after many pushes, and with everything restored from the archive.
-func Recommend(images []image.Image, stay func(*image.Image) bool, goes func(*image.Image) bool, now time.Time) Advice {
-	d := &draft{images: images, now: now, keep: closure(images, stay), costs: map[string]int{}}
+func Recommend(images []image.Image, stay, goes func(*image.Image) bool, never []image.Pattern, now time.Time) Advice {
+	d := &draft{images: images, now: now, keep: closure(images, stay), costs: map[string]int{}, counts: counters(images)}
+	for _, n := range never {
+		if text := strings.ReplaceAll(n.String(), "?", "*"); !noTag.MatchString(text) { // ECR has no "?"
+			d.never = append(d.never, newPattern(text))
+		}
+	}
 	archived := 0
 	for i := range images {
 		img := &images[i]
 		switch {
 		case d.keep[i]:
 			if len(img.Tags) > 0 {
-				d.stays = append(d.stays, newTagged(int32(i), img))
+				d.stays = append(d.stays, d.newTagged(int32(i), img))
 			}
 		case !goes(img):
 		case img.Status != image.Active:
 			archived++
 		case len(img.Tags) > 0:
-			d.goes = append(d.goes, newTagged(int32(i), img))
+			d.goes = append(d.goes, d.newTagged(int32(i), img))
 		default:
 			d.untagged = append(d.untagged, int32(i))
 		}
@@ -91,7 +102,9 @@ type draft struct {
 	goes     []tagged
 	untagged []int32 // places of what goes and has no tags
 	costs    map[string]int
+	counts   map[string]int // how many tags the narrowest patterns of families have
 
+	never  []pattern // of tags that are to stay, whoever will carry them
 	guards []pattern // protecting rules
 	takes  []taking
 	bare   int      // days of the rule for untagged images; 0: none
@@ -102,6 +115,7 @@ type draft struct {
 type tagged struct {
 	place           int32
 	lasting, moving []string
+	fixed           []string // those of the lasting ones that do not move for sure
 	families        []family // of the lasting ones, then the moving ones
 	taken, shielded bool     // by the rules chosen so far
 }
@@ -119,7 +133,7 @@ type taking struct {
 	days int
 }
 
-func newTagged(place int32, img *image.Image) tagged {
+func (d *draft) newTagged(place int32, img *image.Image) tagged {
 	t := tagged{place: place}
 	var moving []family
 	for _, tag := range img.Tags {
@@ -127,6 +141,9 @@ func newTagged(place int32, img *image.Image) tagged {
 			t.moving, moving = append(t.moving, tag), append(moving, f)
 		} else {
 			t.lasting, t.families = append(t.lasting, tag), append(t.families, f)
+			if d.fixed(tag, f) {
+				t.fixed = append(t.fixed, tag)
+			}
 		}
 	}
 	t.families = append(t.families, moving...)
@@ -135,6 +152,48 @@ func newTagged(place int32, img *image.Image) tagged {
 
 func (t *tagged) matches(g glob) bool {
 	return slices.ContainsFunc(t.lasting, g.match) || slices.ContainsFunc(t.moving, g.match)
+}
+
+// fixed reports whether a lasting tag stays with its image: it counts (build-77, v77 as one of many), or names what was built (a
+// commit, a date, v1.2.3). Of others (prod-eu1, prod-us-east-1, node18, v1) there may be one for a place or a line of versions,
+// and it moves.
+func (d *draft) fixed(tag string, f family) bool {
+	return fixedTag.MatchString(tag) && !regionTag.MatchString(tag) || slices.ContainsFunc(strings.FieldsFunc(tag, func(c rune) bool { return strings.ContainsRune(separators, c) }), isHash) ||
+		len(f.patterns) > 0 && d.counts[f.patterns[len(f.patterns)-1]] >= counterTags
+}
+
+var (
+	noTag     = regexp.MustCompile(`[^a-zA-Z0-9_.*-]`) // https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
+	fixedTag  = regexp.MustCompile(`[0-9]{5}|[0-9]\.[0-9]+\.[0-9]|(^|[-_])[0-9]+($|[-_])`)
+	regionTag = regexp.MustCompile(`\b[a-z]{2}(-[a-z]+)?-(north|south|east|west|northeast|northwest|southeast|southwest|central)-[0-9]`)
+)
+
+// counters counts the tags of each family by its narrowest pattern.
+func counters(images []image.Image) map[string]int {
+	counts := map[string]int{}
+	for i := range images {
+		for _, tag := range images[i].Tags {
+			if f := familyOf(tag); len(f.patterns) > 0 {
+				counts[f.patterns[len(f.patterns)-1]]++
+			}
+		}
+	}
+	return counts
+}
+
+// meets reports whether some tag matches both patterns.
+func (p pattern) meets(q pattern) bool { return meet(p.text, q.text) }
+
+func meet(a, b string) bool {
+	switch {
+	case a == "" || b == "":
+		return strings.Trim(a+b, "*") == ""
+	case a[0] == '*':
+		return meet(a[1:], b) || meet(a, b[1:])
+	case b[0] == '*':
+		return meet(a, b[1:]) || meet(a[1:], b)
+	}
+	return a[0] == b[0] && meet(a[1:], b[1:])
 }
 
 func newPattern(text string) pattern { return pattern{text: text, glob: newGlob(text)} }
@@ -232,15 +291,15 @@ func (d *draft) exposed(s *tagged, g glob) string {
 	guarded := func(tag string) bool {
 		return slices.ContainsFunc(d.guards, func(p pattern) bool { return p.glob.match(tag) })
 	}
-	hit := slices.IndexFunc(s.lasting, g.match)
-	moving := slices.IndexFunc(s.moving, func(tag string) bool { return g.match(tag) && !guarded(tag) })
-	switch {
-	case hit < 0 && moving < 0, slices.ContainsFunc(s.lasting, guarded):
+	if slices.ContainsFunc(s.fixed, guarded) {
 		return ""
-	case hit >= 0:
-		return s.lasting[hit]
 	}
-	return s.moving[moving]
+	for _, tag := range slices.Concat(s.lasting, s.moving) {
+		if g.match(tag) && !guarded(tag) {
+			return tag
+		}
+	}
+	return ""
 }
 
 // take chooses the rules that take families of tags: those of the most images that go first, the narrower of two that take
@@ -300,6 +359,17 @@ func (d *draft) takeFamily(p pattern) {
 		d.guards = d.guards[:before]
 		d.refuse(p, tag, len(fresh))
 		return
+	}
+	for _, n := range d.never {
+		if !n.meets(p) || slices.ContainsFunc(d.guards, func(g pattern) bool { return g.glob.covers(n.glob) }) {
+			continue
+		}
+		if len(d.guards) >= maxGuards || strings.Count(n.text, "*") > maxWildcards {
+			d.guards = d.guards[:before]
+			d.left = append(d.left, fmt.Sprintf("no rule can protect the tags %s, which the configuration keeps (keep_tag_patterns), from one on %s", quote(n.text), quote(p.text)))
+			return
+		}
+		d.guards = append(d.guards, n)
 	}
 	added := d.guards[before:]
 	shielded := func(i int) bool {
@@ -421,9 +491,13 @@ func (d *draft) takeUntagged() {
 		return
 	}
 	for i := range d.stays {
-		if s := &d.stays[i]; len(s.lasting) == 0 {
-			d.left = append(d.left, fmt.Sprintf("an image that must stay has no tag but %s, which moves: when it does, the image is untagged and, going by its push, old at once, whoever still runs it. So no rule for untagged images can be safe, and those that go (%d) are left to demurrage",
-				quote(s.moving[0]), len(d.untagged)))
+		if s := &d.stays[i]; len(s.fixed) == 0 {
+			verb := "moves"
+			if len(s.moving) == 0 {
+				verb = "may move"
+			}
+			d.left = append(d.left, fmt.Sprintf("an image that must stay has no tag but %s, which %s: when it does, the image is untagged and, going by its push, old at once, whoever still runs it. So no rule for untagged images can be safe, and those that go (%d) are left to demurrage",
+				quote(slices.Concat(s.moving, s.lasting)[0]), verb, len(d.untagged)))
 			return
 		}
 	}

@@ -86,12 +86,18 @@ func TestRecommend(t *testing.T) {
 		{"untagged, some of it young", []image.Image{pushed("A", 1, "prod-5"), pushed("B", 3), pushed("C", 30)}, "A", "BC", "+prod-* untagged 7", "C", ""},
 		{"untagged in use", []image.Image{pushed("A", 100), pushed("B", 20)}, "A", "B", "", "", "no rule can tell the untagged images that must stay (1)"},
 		{"untagged, and what runs is latest", []image.Image{pushed("A", 100, "latest"), pushed("B", 20)}, "A", "B", "", "", `no tag but "latest", which moves`},
+		{"untagged, and what runs is the tag of a place", []image.Image{pushed("A", 100, "prod-eu1"), pushed("B", 20)}, "A", "B", "", "", `no tag but "prod-eu1", which may move`},
+		{"untagged, and what runs is the tag of a region", []image.Image{pushed("A", 100, "us-east-1"), pushed("B", 20)}, "A", "B", "", "", `no tag but "us-east-1", which may move`},
+		{"untagged, and what runs is a line of versions", []image.Image{pushed("A", 100, "node18"), pushed("B", 20)}, "A", "B", "", "", `no tag but "node18", which may move`},
+		{"untagged, and what runs is one of many versions", []image.Image{pushed("A", 100, "v6"), pushed("B", 20), pushed("C", 100, "v2"), pushed("D", 100, "v3"), pushed("E", 100, "v4"), pushed("F", 100, "v5")},
+			"ACDEF", "B", "+v* untagged 19", "B", ""},
+		{"the tag of a place is no shield for what is left when it moves", []image.Image{pushed("A", 100, "prod-eu1", "build-77"), pushed("B", 100, "build-76")}, "A", "B", "", "", `"build-77" must stay and is of the same family`},
 		{"untagged, archived in use", []image.Image{archived(pushed("A", 100), 10), pushed("B", 20)}, "A", "B", "", "", "no rule can tell"},
-		{"children of what stays", []image.Image{index(pushed("A", 100, "v1"), "B"), pushed("B", 100), pushed("C", 20)}, "A", "C", "+v* untagged 19", "C", "children of indexes that stay are held back"},
+		{"children of what stays", []image.Image{index(pushed("A", 100, "v1.0.0"), "B"), pushed("B", 100), pushed("C", 20)}, "A", "C", "+v* untagged 19", "C", "children of indexes that stay are held back"},
 		{"a child of an archived index in use", []image.Image{archived(index(pushed("A", 100, "v1"), "B"), 10), pushed("B", 100), pushed("C", 20)}, "B", "C", "", "", "no rule can tell"},
-		{"a child in use", []image.Image{index(pushed("A", 100, "v1"), "B"), pushed("B", 100), pushed("C", 20)}, "B", "C", "+v* untagged 19", "C", ""},
+		{"a child in use", []image.Image{index(pushed("A", 100, "v1.0.0"), "B"), pushed("B", 100), pushed("C", 20)}, "B", "C", "+v* untagged 19", "C", ""},
 		{"a signature of what stays", []image.Image{pushed("A", 100, "v1"), {Digest: digest("B"), Subject: digest("A"), PushedAt: now}, pushed("C", 20)}, "A", "C", "", "", "1 of them are signatures"},
-		{"an index and its children", []image.Image{pushed("A", 1, "v1"), index(pushed("B", 50, "pr-1"), "C"), pushed("C", 50)}, "A", "BC", "+v* pr-* 49 untagged 49", "BC", ""},
+		{"an index and its children", []image.Image{pushed("A", 1, "v1.0.0"), index(pushed("B", 50, "pr-1"), "C"), pushed("C", 50)}, "A", "BC", "+v* pr-* 49 untagged 49", "BC", ""},
 		{"an index, but its children have to stay", []image.Image{pushed("A", 1), index(pushed("B", 50, "pr-1"), "C"), pushed("C", 50)}, "A", "BC", "", "", "would free nothing"},
 		{"too young", []image.Image{pushed("A", 1, "prod-1"), pushed("B", 3, "dev-1")}, "A", "B", "", "", "would free nothing"},
 		{"nothing goes", []image.Image{pushed("A", 1, "prod-1")}, "A", "", "", "", "nothing goes"},
@@ -101,7 +107,7 @@ func TestRecommend(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a := Recommend(tt.images, in(tt.stay), in(tt.goes), now)
+			a := Recommend(tt.images, in(tt.stay), in(tt.goes), nil, now)
 			if got := shape(t, a.Policy); got != tt.rules {
 				t.Errorf("policy %q, want %q", got, tt.rules)
 			}
@@ -116,6 +122,30 @@ func TestRecommend(t *testing.T) {
 				t.Errorf("why:\n%s\nwithout %q", why, tt.why)
 			}
 		})
+	}
+}
+
+// TestNever: tags that the configuration keeps are protected from every rule that could take them, though nothing has them yet.
+func TestNever(t *testing.T) {
+	images := []image.Image{pushed("A", 1, "prod-1"), pushed("B", 100, "rel-1"), pushed("C", 100, "rel-2")}
+	for pattern, want := range map[string]string{
+		"latest":     "+prod-* rel-* 99", // no tag is both
+		"rel-*-lts":  "+prod-* +rel-*-lts rel-* 99",
+		"*-lts":      "+prod-* +*-lts rel-* 99",
+		"rel-9?":     "+prod-* +rel-9* rel-* 99",
+		"rel-1-lts":  "+prod-* +rel-1-lts rel-* 99",
+		"rel-[0-9]":  "+prod-* rel-* 99", // no tag has brackets
+		"a*b*c*d*e*": "+prod-* rel-* 99",
+		"r*b*c*d*e*": "", // ECR has four wildcards
+		"rel-?":      "", // which would protect all that goes
+	} {
+		a := Recommend(images, in("A"), in("BC"), []image.Pattern{image.Glob(pattern)}, now)
+		if got := shape(t, a.Policy); got != want {
+			t.Errorf("%s: policy %q, want %q\n%s", pattern, got, want, strings.Join(a.Why, "\n"))
+		}
+		if asked := strings.Contains(strings.Join(a.Why, "\n"), "keep_tag_patterns"); asked != (want != "+prod-* rel-* 99" && pattern != "rel-?") {
+			t.Errorf("%s: %s", pattern, strings.Join(a.Why, "\n"))
+		}
 	}
 }
 
@@ -167,7 +197,7 @@ func TestRecommendNeverTakesWhatStays(t *testing.T) {
 			}
 		}
 		stay := func(img *image.Image) bool { return verdict[img.Digest] == 1 }
-		a := Recommend(images, stay, func(img *image.Image) bool { return verdict[img.Digest] == 2 }, now)
+		a := Recommend(images, stay, func(img *image.Image) bool { return verdict[img.Digest] == 2 }, nil, now)
 		if len(a.Why) == 0 {
 			t.Fatalf("seed %d: no reason", seed)
 		}
@@ -237,9 +267,9 @@ func TestRecommendIsStable(t *testing.T) {
 			return slices.ContainsFunc(img.Tags, func(tag string) bool { return strings.HasPrefix(tag, "prod-") })
 		}
 		goes := func(img *image.Image) bool { return !stay(img) }
-		want := Recommend(images, stay, goes, now)
+		want := Recommend(images, stay, goes, nil, now)
 		r.Shuffle(len(images), func(i, j int) { images[i], images[j] = images[j], images[i] })
-		if got := Recommend(images, stay, goes, now); got.Policy != want.Policy || !slices.Equal(got.Expires, want.Expires) || !slices.Equal(got.Why, want.Why) {
+		if got := Recommend(images, stay, goes, nil, now); got.Policy != want.Policy || !slices.Equal(got.Expires, want.Expires) || !slices.Equal(got.Why, want.Why) {
 			t.Fatalf("seed %d: in another order\n%s\n%q\n%v\nwas\n%s\n%q\n%v", seed, got.Policy, got.Why, got.Expires, want.Policy, want.Why, want.Expires)
 		}
 	}
@@ -254,7 +284,7 @@ func TestRecommendManyFamilies(t *testing.T) {
 		images = append(images, pushed(fmt.Sprintf("s%d", i), 10, fmt.Sprintf("stay%s%s-1", letters, long)), pushed(fmt.Sprintf("g%d", i), 100, fmt.Sprintf("go%s%s-1", letters, long)))
 	}
 	stay := func(img *image.Image) bool { return strings.HasPrefix(img.Tags[0], "stay") }
-	a := Recommend(images, stay, func(img *image.Image) bool { return !stay(img) }, now)
+	a := Recommend(images, stay, func(img *image.Image) bool { return !stay(img) }, nil, now)
 	p, problems := Parse(a.Policy)
 	if p == nil {
 		t.Fatal(problems, a.Why)
@@ -281,7 +311,7 @@ func TestRecommendManyRules(t *testing.T) {
 			for i := 0; i < len(images); i += 2 {
 				stays[images[i].Digest] = true
 			}
-			a := Recommend(images, func(i *image.Image) bool { return stays[i.Digest] }, func(i *image.Image) bool { return !stays[i.Digest] }, now)
+			a := Recommend(images, func(i *image.Image) bool { return stays[i.Digest] }, func(i *image.Image) bool { return !stays[i.Digest] }, nil, now)
 			if why := strings.Join(a.Why, " "); strings.Contains(why, "would not be valid") || strings.Contains(why, "the best policy would take") {
 				t.Error(why)
 			}
@@ -299,6 +329,6 @@ func BenchmarkRecommend(b *testing.B) {
 		return slices.ContainsFunc(img.Tags, func(tag string) bool { return strings.HasPrefix(tag, "prod-") })
 	}
 	for b.Loop() {
-		Recommend(images, stay, func(img *image.Image) bool { return !stay(img) }, now)
+		Recommend(images, stay, func(img *image.Image) bool { return !stay(img) }, nil, now)
 	}
 }
