@@ -32,6 +32,7 @@ with whoever uses it and when it goes. Nothing is changed in AWS. Findings do no
 
 With --verify, ECR evaluates the same policies itself (StartLifecyclePolicyPreview, which applies nothing), and what it says
 otherwise is listed. The reading role needs ecr:StartLifecyclePolicyPreview and ecr:GetLifecyclePolicyPreview for that.
+The account that demurrage runs in needs role in its [[accounts]] entry: previews are never asked for without a role.
 
   demurrage audit
   demurrage audit --repository 'prod/*' --repository platform/envoy
@@ -79,7 +80,7 @@ func auditPolicies(c *cli.Context) error {
 			return err
 		}
 		if outFormat, err = auditFormat(report.FormatOf(out)); err != nil {
-			return fmt.Errorf("--out %s: %w", out, err)
+			return fmt.Errorf("--out %s: an audit is written to a file that ends in .json or .md", out)
 		}
 	}
 	s, err := open(c)

@@ -118,6 +118,7 @@ func (k *checking) add(what string, err error, otherwise check.Status, fix strin
 // run makes the checks. An error says that no run can be made.
 func (k *checking) run(ctx context.Context) error {
 	k.add("configuration "+sharedString(k.c, "config"), nil, check.OK, "")
+	k.ended()
 	p, err := k.provider()
 	if err != nil {
 		k.add("hub identity", err, check.Failed, hintOf(err))
@@ -192,6 +193,7 @@ func (k *checking) organization(ctx context.Context, p *assume.Provider) (*accou
 			err = fmt.Errorf("who may pull by the organization's id is not known: %w", err)
 		}
 		k.add("AWS Organizations", err, check.Warning, fix)
+		k.outside(roster)
 		return roster, nil
 	}
 	roster, err := k.config.Roster(ctx, client)
@@ -202,17 +204,50 @@ func (k *checking) organization(ctx context.Context, p *assume.Provider) (*accou
 	}
 	k.add("AWS Organizations", nil, check.OK, "")
 	for _, u := range roster.Unscanned {
+		if len(k.only) > 0 && !slices.Contains(k.only, u.Account) {
+			continue
+		}
 		c := check.Check{Account: u.Account, What: "account", Status: check.Failed, Error: u.Why + " (" + u.State + "): it is not scanned, and what it may pull is blocked",
 			Fix: "if nothing there uses images, write an [[attestations]] entry for the account"}
 		switch {
 		case k.attested(u.Account, "*", "*"):
-			c.Status = check.Attested
+			c.Status, c.Error, c.Fix = check.Attested, u.Why+" ("+u.State+"): it is not scanned", ""
 		case slices.ContainsFunc(k.config.Accounts, func(a accounts.Account) bool { return a.ID == u.Account }):
 			c.Fix = "remove its [[accounts]] entry, or have the account reopened; " + c.Fix
 		}
 		k.checks = append(k.checks, c)
 	}
 	return roster, nil
+}
+
+// outside warns of the accounts of the organization that nobody listed: a plan is held back where policies let them pull.
+func (k *checking) outside(roster *accounts.Roster) {
+	var ids []string
+	for _, m := range roster.Organization.Members {
+		if !slices.ContainsFunc(roster.Accounts, func(a accounts.Account) bool { return a.ID == m.Account }) && !k.attested(m.Account, "*", "*") {
+			ids = append(ids, m.Account)
+		}
+	}
+	if n := len(ids); n > 0 && len(k.only) == 0 {
+		k.checks = append(k.checks, check.Check{What: "accounts that are not scanned", Status: check.Warning,
+			Error: fmt.Sprintf("the organization has %d that the configuration does not list (%s): what policies let them pull is blocked", n, few(ids)),
+			Fix:   "set discover = true under [organization], list them in [[accounts]], or vouch for them in [[attestations]]"})
+	}
+}
+
+// few names the first of a list.
+func few(list []string) string {
+	if len(list) > 3 {
+		return strings.Join(list[:3], ", ") + ", …"
+	}
+	return strings.Join(list, ", ")
+}
+
+// ended warns of attestations that vouch for nothing any more.
+func (k *checking) ended() {
+	for _, text := range endedAttestations(k.config, time.Now()) {
+		k.checks = append(k.checks, check.Check{What: "attestation", Status: check.Warning, Error: text, Fix: "give it a later day in expires, if it still holds, or remove it"})
+	}
 }
 
 func (k *checking) attested(account, region, source string) bool {

@@ -260,6 +260,29 @@ func TestCheckClosed(t *testing.T) {
 	if o := w.must(exitIncomplete, "check"); !strings.Contains(o.stdout, accountC) || !strings.Contains(o.stdout, "[[attestations]]") {
 		t.Errorf("%s", o.stdout)
 	}
-	w.config(config + "\n[[attestations]]\naccounts = [\"" + accountC + "\"]\nreason = \"closed\"\nexpires = \"2099-01-01\"\n")
-	w.must(exitOK, "check")
+	if o := w.must(exitOK, "check", "--account", accountA); strings.Contains(o.stdout, accountC) {
+		t.Errorf("a check of another account:\n%s", o.stdout)
+	}
+	until := func(day string) string {
+		return "\n[[attestations]]\naccounts = [\"" + accountC + "\"]\nreason = \"all gone\"\nexpires = \"" + day + "\"\n"
+	}
+	w.config(config + until("2099-01-01"))
+	if o := w.must(exitOK, "check"); strings.Contains(o.stdout, "write an [[attestations]]") || strings.Contains(o.stdout, "ended") {
+		t.Errorf("attested:\n%s", o.stdout)
+	}
+	// One that has run out is named: who wrote it believes that it holds.
+	w.config(config + until("2026-01-01"))
+	for command, code := range map[string]int{"check": exitIncomplete, "plan": exitOK} { // there is nothing that it could block
+		if o := w.must(code, command); !strings.Contains(o.stdout, "(all gone)") || !strings.Contains(o.stdout, "ended on 2026-01-01") {
+			t.Errorf("%s:\n%s", command, o.stdout)
+		}
+	}
+	// Nobody listed C, nor the hub, nor the management account.
+	w.config(worldConfig)
+	if o := w.must(exitOK, "check"); !strings.Contains(o.stdout, accountC) || !strings.Contains(o.stdout, "set discover = true") {
+		t.Errorf("accounts outside:\n%s", o.stdout)
+	}
+	if o := w.must(exitOK, "check", "--account", accountA); strings.Contains(o.stdout, accountC) {
+		t.Errorf("accounts outside, of a check of another account:\n%s", o.stdout)
+	}
 }

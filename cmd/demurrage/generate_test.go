@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -122,6 +123,34 @@ func TestGenerateDemo(t *testing.T) {
 
 func (w *world) refuses(id string) bool {
 	return slices.ContainsFunc(orgsim.Demo().Accounts, func(a orgsim.DemoAccount) bool { return a.ID == id && a.Refuses })
+}
+
+// TestGenerateKeepsVersions: what is generated keeps every published version of a function, as no configuration of functions
+// does: whoever knows its number may invoke it, and nothing in AWS lists who does.
+func TestGenerateKeepsVersions(t *testing.T) {
+	t.Parallel()
+	w := newManaged(t)
+	w.share(virginia, "fn/worker")
+	var digests []string
+	for i := range 12 {
+		tag := fmt.Sprint("v", i)
+		digests = append(digests, w.push(accountA, virginia, "fn/worker", "code "+tag, tag))
+		if ref := host(virginia) + "/fn/worker:" + tag; i == 0 {
+			w.function("worker", ref, true)
+		} else {
+			w.update(accountB, virginia, "worker", ref)
+		}
+	}
+	w.must(0, "generate", "--external-id", externalID)
+	if text, err := os.ReadFile(filepath.Join(w.dir, "accounts.toml")); err != nil || !strings.Contains(string(text), "[[lambda_functions]]\nname = \"worker\"") {
+		t.Errorf("%v\n%s", err, text)
+	}
+	plan := w.plan(0, "--all")
+	for i, digest := range digests {
+		if img := plan.image("fn/worker", digest); img.Action != "keep" || !slices.ContainsFunc(img.Reasons, func(r planReason) bool { return r.Code == "in-use" }) {
+			t.Errorf("version %d: %+v", i+1, img)
+		}
+	}
 }
 
 // newManaged is a world entered from its management account, whose accounts A and B hold something in two regions.

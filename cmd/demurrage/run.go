@@ -247,8 +247,10 @@ func (s *session) targets(ctx context.Context, p *assume.Provider, roster *accou
 	if !slices.ContainsFunc(targets, func(t scan.Target) bool { return t.Planned }) {
 		return nil, nil, errors.New("there is no registry to plan: no account is left, or none of the regions of the configuration is enabled in any")
 	}
+	warned := map[string]bool{}
 	for _, c := range coverage {
-		if c.Status == image.CoverageUnavailable && !slices.ContainsFunc(targets, func(t scan.Target) bool { return t.Region == c.Region }) {
+		if c.Status == image.CoverageUnavailable && !warned[c.Region] && !slices.ContainsFunc(targets, func(t scan.Target) bool { return t.Region == c.Region }) {
+			warned[c.Region] = true
 			s.log.Warn("region is enabled in no account: is it mistyped?", "region", c.Region)
 		}
 	}

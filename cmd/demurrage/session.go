@@ -201,6 +201,9 @@ func (s *session) planned(ctx context.Context, id string) (*planned, error) {
 		now = whatIf
 		hints = append(hints, "Ages are counted from "+now.Format(time.RFC3339)+" (--now), while the run saw what there was at "+run.StartedAt.Format(time.RFC3339)+".")
 	}
+	for _, text := range endedAttestations(s.config, now) {
+		hints = append(hints, "No longer in force: the attestation for "+text+".")
+	}
 	usage, layers, err := s.usage(ctx, run)
 	if err != nil {
 		return nil, err
@@ -220,6 +223,20 @@ func (s *session) planned(ctx context.Context, id string) (*planned, error) {
 	p := &planned{Run: r, run: run, usage: usage, merged: merged, mounted: layers.mounted}
 	r.Layers = layers.String()
 	return p, s.price(ctx, p)
+}
+
+// endedAttestations says which vouch for nothing any more, and since when.
+func endedAttestations(config *accounts.Config, now time.Time) (texts []string) {
+	for _, a := range config.Rules().Attestations {
+		if !a.InForce(now) {
+			var of []string
+			for _, p := range a.Accounts {
+				of = append(of, p.String())
+			}
+			texts = append(texts, strings.Join(of, ", ")+" ("+a.Reason+") ended on "+a.Expires.Format(time.DateOnly))
+		}
+	}
+	return texts
 }
 
 // lookedAt says plainly where uses were looked for.

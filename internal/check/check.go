@@ -140,7 +140,7 @@ func (c *checker) account(ctx context.Context, a accounts.Account) []scan.Target
 	if err != nil {
 		role.Status, role.Error, role.Fix = Failed, scan.Reason(err), c.entrance(a, "read", c.Principal(a), err)
 		if c.Attested(a.ID, "*", "*") {
-			role.Status = Attested
+			role.Status, role.Fix = Attested, ""
 		}
 		c.add(role)
 		return nil
@@ -451,7 +451,8 @@ func (c *checker) exclusion(ctx context.Context, cfg aws.Config, a accounts.Acco
 	}
 	if !found {
 		check.Status, check.Error = Warning, "reading a manifest counts as a pull of its image, since the role is not registered as an exclusion"
-		check.Fix = "once for each registry: aws ecr register-pull-time-update-exclusion --region " + t.Region + " --principal-arn " + role
+		// One text for all registries, so that they are one thing to do.
+		check.Fix = "once for each registry: aws ecr register-pull-time-update-exclusion --region REGION --principal-arn " + strings.Replace(role, ":"+t.Account+":", ":ACCOUNT:", 1)
 	}
 	c.add(check)
 }

@@ -33,7 +33,9 @@ const cacheSchema = 1
 func loadCache[T any](ctx context.Context, w *work, name string) T {
 	var c cached[T]
 	if err := w.opts.Cache.LoadCache(ctx, w.Account, w.Region, name, &c); err != nil {
-		w.log.Warn("cache not readable", "cache", name, "error", err)
+		if ctx.Err() == nil {
+			w.log.Warn("cache not readable", "cache", name, "error", err)
+		}
 		return *new(T)
 	}
 	if c.Schema != cacheSchema {
