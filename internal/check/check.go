@@ -47,7 +47,8 @@ type Check struct {
 	Error   string `json:"error"` // of AWS, as a rule; "" where all is well
 	Fix     string `json:"fix"`   // what to do about it
 
-	role string // that lacks What, which is an action; "" elsewhere
+	role   string // that lacks What, which is an action; "" elsewhere
+	common string // Fix in general words, for a table in which many are alike; "": there are none
 }
 
 // Options are what is to be checked. All but Organization, Sweep, Attested and Covered are required.
@@ -451,8 +452,8 @@ func (c *checker) exclusion(ctx context.Context, cfg aws.Config, a accounts.Acco
 	}
 	if !found {
 		check.Status, check.Error = Warning, "reading a manifest counts as a pull of its image, since the role is not registered as an exclusion"
-		// One text for all registries, so that they are one thing to do.
-		check.Fix = "once for each registry: aws ecr register-pull-time-update-exclusion --region REGION --principal-arn " + strings.Replace(role, ":"+t.Account+":", ":ACCOUNT:", 1)
+		const register = "once for each registry: aws ecr register-pull-time-update-exclusion --region "
+		check.Fix, check.common = register+t.Region+" --principal-arn "+role, register+"REGION --principal-arn "+strings.Replace(role, ":"+t.Account+":", ":ACCOUNT:", 1)
 	}
 	c.add(check)
 }

@@ -360,6 +360,20 @@ func TestRegions(t *testing.T) {
 	}
 }
 
+// TestManyAlike: what is the same thing to do in many registries is one thing to do; in a few, each can be copied.
+func TestManyAlike(t *testing.T) {
+	for n, want := range map[int]string{3: "\n  3  each 2\n", 4: "\n  1  all\n\n"} {
+		var checks []Check
+		for i := range n {
+			checks = append(checks, Check{Account: fmt.Sprintf("%012d", i), Region: "us-east-1", What: "x", Status: Warning, Fix: fmt.Sprint("each ", i), common: "all"})
+		}
+		var b strings.Builder
+		if err := Table(&b, checks, 80); err != nil || !strings.Contains(b.String(), want) {
+			t.Errorf("%v\n%s", err, b.String())
+		}
+	}
+}
+
 // Text of AWS neither makes lines nor controls the terminal.
 func TestHostile(t *testing.T) {
 	var b strings.Builder

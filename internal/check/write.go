@@ -72,7 +72,14 @@ func rows(checks []Check) []*row {
 	}
 	var byWhat []*row
 	at := map[key]*row{}
+	same := map[string]int{}
 	for _, c := range checks {
+		same[c.common]++
+	}
+	for _, c := range checks {
+		if c.common != "" && same[c.common] > 3 {
+			c.Fix = c.common
+		}
 		if c.Status == OK || c.Status == Unavailable {
 			continue
 		}
