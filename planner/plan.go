@@ -153,6 +153,17 @@ type Unscanned struct {
 	Why     string `json:"why"`
 }
 
+// Outside is how many accounts are neither scanned nor vouched for.
+func (p *Plan) Outside() int {
+	n := 0
+	for i := range p.Gaps {
+		if p.Gaps[i].Unscanned {
+			n++
+		}
+	}
+	return n
+}
+
 // Attested is an attestation in force, with what it stood in for in this run.
 type Attested struct {
 	Attestation

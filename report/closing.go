@@ -67,19 +67,13 @@ func (t *terminal) gapsInShort(v *costView) {
 		t.wrapped("", "Not looked at: nothing; "+v.coverage.String()+".", 0)
 		return
 	}
-	outside := 0 // and not vouched for
-	for _, g := range p.Gaps {
-		if g.Unscanned {
-			outside++
-		}
-	}
 	failed := map[string]bool{}
 	for _, c := range p.Coverage {
 		if c.Status == image.CoverageFailed {
 			failed[c.Account] = true
 		}
 	}
-	s := "Not looked at: " + count(v.coverage.failed, "source") + " in " + count(len(failed), "account") + unscanned(outside) + "; holds back "
+	s := "Not looked at: " + count(v.coverage.failed, "source") + " in " + count(len(failed), "account") + unscanned(p.Outside()) + "; holds back "
 	if p.Count.Blocked.Images == 0 {
 		s += "nothing that would be deleted"
 	} else {

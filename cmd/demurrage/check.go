@@ -228,19 +228,9 @@ func (k *checking) outside(roster *accounts.Roster) {
 			ids = append(ids, m.Account)
 		}
 	}
-	if n := len(ids); n > 0 && len(k.only) == 0 {
-		k.checks = append(k.checks, check.Check{What: "accounts that are not scanned", Status: check.Warning,
-			Error: fmt.Sprintf("the organization has %d that the configuration does not list (%s): what policies let them pull is blocked", n, few(ids)),
-			Fix:   "set discover = true under [organization], list them in [[accounts]], or vouch for them in [[attestations]]"})
+	if len(ids) > 0 && len(k.only) == 0 {
+		k.checks = append(k.checks, check.Outside(ids))
 	}
-}
-
-// few names the first of a list.
-func few(list []string) string {
-	if len(list) > 3 {
-		return strings.Join(list[:3], ", ") + ", …"
-	}
-	return strings.Join(list, ", ")
 }
 
 // ended warns of attestations that vouch for nothing any more.

@@ -61,14 +61,8 @@ func verdict(run *report.Run, accept bool) error {
 	if accept || run.Plan.Complete && blocked == 0 {
 		return nil
 	}
-	outside := 0
-	for _, g := range run.Plan.Gaps {
-		if g.Unscanned {
-			outside++
-		}
-	}
 	return &exitError{exitIncomplete, fmt.Sprintf("coverage is incomplete: %d sources could not be read, %d accounts are not scanned, %d images are blocked (run %s)",
-		counts[image.CoverageFailed], outside, blocked, run.ID)}
+		counts[image.CoverageFailed], run.Plan.Outside(), blocked, run.ID)}
 }
 
 // write shows a run on stdout.

@@ -367,18 +367,15 @@ func (s *session) imported(all *store.Imports, l *store.UseList, roster *account
 			c.Account, c.Region = place.Account, place.Region
 		}
 	}
-	note := func(text string) {
-		n := image.Note{Account: c.Account, Region: c.Region, Source: c.Source, Text: text}
-		if l.Covers != nil {
-			n.Resource = l.Covers.String()
-		}
-		all.Notes = append(all.Notes, n)
-	}
 	for _, e := range l.Refs {
 		all.Uses = append(all.Uses, use(e, "import", place, "", seen))
 	}
 	for _, text := range l.Notes {
-		note("the list of uses " + text)
+		n := image.Note{Account: c.Account, Region: c.Region, Source: c.Source, Text: "the list of uses " + text}
+		if l.Covers != nil {
+			n.Resource = l.Covers.String()
+		}
+		all.Notes = append(all.Notes, n)
 	}
 	switch age := stale(l, s.config, time.Now()); {
 	case age != "": // also of a cluster: the scan of EKS does not miss one that EKS does not know (kOps, a name that was mistyped)

@@ -56,8 +56,9 @@ func Of(r *planner.RepositoryPlan, now time.Time) Advice {
 		fresh, counts = nil, nil
 	}
 	images := slices.Concat(r.Inventory.Images, missing(r, now))
+	last := lastRoot(r)
 	propose := func(but ...planner.Code) lifecycle.Advice {
-		return lifecycle.Recommend(images, stays(r, but...), goes, r.KeepTags, now)
+		return lifecycle.Recommend(images, stays(r, last, but...), goes, r.KeepTags, now)
 	}
 	proposed, counted := propose(fresh...), propose(counts...)
 	only := func(taken []image.Digest) bool {
@@ -71,7 +72,7 @@ func Of(r *planner.RepositoryPlan, now time.Time) Advice {
 		proposed = propose()
 	}
 	a.Policy, a.Why = proposed.Policy, proposed.Why
-	if a.Policy == "" && lastRoot(r) != "" {
+	if a.Policy == "" && last != "" {
 		a.Why = append([]string{"all of it goes, and its rule does not let it become empty (allow_empty): the newest image has to stay"}, a.Why...)
 	}
 	if n := r.Count.Blocked.Images; n > 0 {
@@ -99,7 +100,7 @@ func missing(r *planner.RepositoryPlan, now time.Time) []image.Image {
 
 // stays says which images a policy must never take: those that the plan keeps, but for these codes alone, or blocks, and the
 // last root, which a deletion would leave. What hangs on an image that stays is not asked for.
-func stays(r *planner.RepositoryPlan, but ...planner.Code) func(*image.Image) bool {
+func stays(r *planner.RepositoryPlan, last image.Digest, but ...planner.Code) func(*image.Image) bool {
 	if len(but) > 0 {
 		but = append(but, planner.ChildOfKept, planner.IndexOfKept, planner.ReferrerOfKept, planner.SubjectOfKept)
 	}
@@ -109,7 +110,7 @@ func stays(r *planner.RepositoryPlan, but ...planner.Code) func(*image.Image) bo
 		stay[d.Image.Digest] = d.Action == planner.Blocked || d.Action == planner.Keep &&
 			slices.ContainsFunc(d.Reasons, func(reason planner.Reason) bool { return !slices.Contains(but, reason.Code) })
 	}
-	if last := lastRoot(r); last != "" {
+	if last != "" {
 		stay[last] = true
 	}
 	return func(i *image.Image) bool {
@@ -118,26 +119,17 @@ func stays(r *planner.RepositoryPlan, but ...planner.Code) func(*image.Image) bo
 	}
 }
 
-// lastRoot is the newest root where the plan leaves none and the rule does not let the repository become empty; else "".
-func lastRoot(r *planner.RepositoryPlan) (last image.Digest) {
+// lastRoot is the image that a deletion leaves since nothing else would be left; "": another is left, or none has to be.
+func lastRoot(r *planner.RepositoryPlan) image.Digest {
 	if r.AllowEmpty {
 		return ""
 	}
-	images := r.Inventory.Images // oldest first
-	graph := image.NewGraph(images)
-	active := false
-	for i := range r.Decisions {
-		if !graph.IsRoot(i) {
-			continue
-		}
-		if r.Decisions[i].Action != planner.Delete {
-			return ""
-		}
-		if is := images[i].Status == image.Active; is || !active { // one that can be pulled, if there is one
-			last, active = images[i].Digest, is
-		}
+	images := r.Inventory.Images
+	last := image.NewGraph(images).LastRoot(images, func(i int) bool { return r.Decisions[i].Action == planner.Delete })
+	if last < 0 {
+		return ""
 	}
-	return last
+	return images[last].Digest
 }
 
 // nameOfECR is https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html

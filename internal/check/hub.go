@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -11,6 +12,13 @@ import (
 
 	"demurrage/internal/scan"
 )
+
+// Outside is about accounts of the organization that the configuration does not list.
+func Outside(ids []string) Check {
+	return Check{What: "accounts that are not scanned", Status: Warning,
+		Error: fmt.Sprintf("the organization has %d that the configuration does not list (%s): what policies let them pull is blocked", len(ids), few(ids, 3)),
+		Fix:   "set discover = true under [organization], list them in [[accounts]], or vouch for them in [[attestations]]"}
+}
 
 // PriceList asks the Price List for one product. Whose is the ARN of who asks. A report does without, with less in it.
 func PriceList(ctx context.Context, cfg aws.Config, whose string) Check {

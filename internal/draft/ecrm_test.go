@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"demurrage/accounts"
 )
 
@@ -22,24 +20,8 @@ func TestFromECRM(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Role, c.SweepRole, c.Regions, c.Accounts = "DemurrageRead", "DemurrageSweep", []string{"ap-northeast-1"}, []Account{{ID: "111111111111"}}
-	var b bytes.Buffer
-	if err := Write(&b, c); err != nil {
-		t.Fatal(err)
-	}
-	const golden = "testdata/ecrm.toml"
-	if *update {
-		if err := os.WriteFile(golden, b.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Error(diff)
-	}
-	config, err := accounts.Parse("ecrm.toml", b.Bytes())
+	text := golden(t, "testdata/ecrm.toml", c)
+	config, err := accounts.Parse("ecrm.toml", text)
 	if err != nil {
 		t.Fatal(err)
 	}

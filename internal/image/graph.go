@@ -145,3 +145,21 @@ func (g *Graph) Down(i int) []Edge { return g.down[i] }
 
 // IsRoot reports whether retention rules judge image i itself: it is neither a child nor a referrer.
 func (g *Graph) IsRoot(i int) bool { return g.root[i] }
+
+// LastRoot is the newest root where all of them go, of those that can be pulled if there is one; -1: a root stays, or there is
+// none. The images are those that the graph was made of, oldest first.
+func (g *Graph) LastRoot(images []Image, goes func(i int) bool) int {
+	last := -1
+	for i := range images {
+		if !g.root[i] {
+			continue
+		}
+		if !goes(i) {
+			return -1
+		}
+		if last < 0 || images[i].Status == Active || images[last].Status != Active {
+			last = i
+		}
+	}
+	return last
+}

@@ -47,13 +47,13 @@ const none = "so there is no policy to recommend: leave this repository to demur
 // What hangs on an image that must stay (children, the indexes that hold it, referrers, subjects) stays too. Rules that take
 // select families of tags (see familyOf) that no image that must stay is exposed to: its lasting tags are of other
 // families, or one of them is of a family that a protecting rule above shields. A tag that moves (latest) or may (prod-eu1, see
-// fixed) shields only what is exposed by no other tag: when it moves on, the image that still runs would be left to the others.
+// fix) shields only what is exposed by no other tag: when it moves on, the image that still runs would be left to the others.
 // For the same reason there is a rule for untagged images only if no image that must stay is untagged or can become so by losing
 // nothing but such tags.
 //
 // The result is verified with Evaluate: today, in fifty years, after many pushes, and with everything restored from the archive.
 func Recommend(images []image.Image, stay, goes func(*image.Image) bool, never []image.Pattern, now time.Time) Advice {
-	d := &draft{images: images, now: now, keep: closure(images, stay), costs: map[string]int{}, counts: counters(images)}
+	d := &draft{images: images, now: now, keep: closure(images, stay), costs: map[string]int{}, counts: map[string]int{}}
 	for _, n := range never {
 		if text := strings.ReplaceAll(n.String(), "?", "*"); !noTag.MatchString(text) { // ECR has no "?"
 			d.never = append(d.never, newPattern(text))
@@ -62,19 +62,26 @@ func Recommend(images []image.Image, stay, goes func(*image.Image) bool, never [
 	archived := 0
 	for i := range images {
 		img := &images[i]
+		var t tagged
+		if len(img.Tags) > 0 {
+			t = d.newTagged(int32(i), img)
+		}
 		switch {
 		case d.keep[i]:
 			if len(img.Tags) > 0 {
-				d.stays = append(d.stays, d.newTagged(int32(i), img))
+				d.stays = append(d.stays, t)
 			}
 		case !goes(img):
 		case img.Status != image.Active:
 			archived++
 		case len(img.Tags) > 0:
-			d.goes = append(d.goes, d.newTagged(int32(i), img))
+			d.goes = append(d.goes, t)
 		default:
 			d.untagged = append(d.untagged, int32(i))
 		}
+	}
+	for i := range d.stays {
+		d.fix(&d.stays[i])
 	}
 	byDigest := func(a, b tagged) int {
 		return strings.Compare(string(images[a.place].Digest), string(images[b.place].Digest))
@@ -115,7 +122,7 @@ type draft struct {
 type tagged struct {
 	place           int32
 	lasting, moving []string
-	fixed           []string // those of the lasting ones that do not move for sure
+	fixed           []string // those of the lasting ones that do not move for sure; of images that must stay
 	families        []family // of the lasting ones, then the moving ones
 	taken, shielded bool     // by the rules chosen so far
 }
@@ -133,6 +140,7 @@ type taking struct {
 	days int
 }
 
+// newTagged sorts the tags of an image, and counts those of each family.
 func (d *draft) newTagged(place int32, img *image.Image) tagged {
 	t := tagged{place: place}
 	var moving []family
@@ -141,8 +149,8 @@ func (d *draft) newTagged(place int32, img *image.Image) tagged {
 			t.moving, moving = append(t.moving, tag), append(moving, f)
 		} else {
 			t.lasting, t.families = append(t.lasting, tag), append(t.families, f)
-			if d.fixed(tag, f) {
-				t.fixed = append(t.fixed, tag)
+			if n := len(f.patterns); n > 0 {
+				d.counts[f.patterns[n-1]]++
 			}
 		}
 	}
@@ -154,12 +162,17 @@ func (t *tagged) matches(g glob) bool {
 	return slices.ContainsFunc(t.lasting, g.match) || slices.ContainsFunc(t.moving, g.match)
 }
 
-// fixed reports whether a lasting tag stays with its image: it counts (build-77, v77 as one of many), or names what was built (a
-// commit, a date, v1.2.3). Of others (prod-eu1, prod-us-east-1, node18, v1) there may be one for a place or a line of versions,
-// and it moves.
-func (d *draft) fixed(tag string, f family) bool {
-	return fixedTag.MatchString(tag) && !regionTag.MatchString(tag) || slices.ContainsFunc(strings.FieldsFunc(tag, func(c rune) bool { return strings.ContainsRune(separators, c) }), isHash) ||
-		len(f.patterns) > 0 && d.counts[f.patterns[len(f.patterns)-1]] >= counterTags
+// fix finds the lasting tags that stay with their image: those that count (build-77, v77 as one of many) or name what was built
+// (a commit, a date, v1.2.3). Of others (prod-eu1, prod-us-east-1, node18, v1) there may be one for a place or a line of
+// versions, and it moves.
+func (d *draft) fix(t *tagged) {
+	for i, tag := range t.lasting {
+		patterns := t.families[i].patterns
+		if n := len(patterns); n > 0 && d.counts[patterns[n-1]] >= counterTags || fixedTag.MatchString(tag) && !regionTag.MatchString(tag) ||
+			slices.ContainsFunc(strings.FieldsFunc(tag, func(c rune) bool { return strings.ContainsRune(separators, c) }), isHash) {
+			t.fixed = append(t.fixed, tag)
+		}
+	}
 }
 
 var (
@@ -167,19 +180,6 @@ var (
 	fixedTag  = regexp.MustCompile(`[0-9]{5}|[0-9]\.[0-9]+\.[0-9]|(^|[-_])[0-9]+($|[-_])`)
 	regionTag = regexp.MustCompile(`\b[a-z]{2}(-[a-z]+)?-(north|south|east|west|northeast|northwest|southeast|southwest|central)-[0-9]`)
 )
-
-// counters counts the tags of each family by its narrowest pattern.
-func counters(images []image.Image) map[string]int {
-	counts := map[string]int{}
-	for i := range images {
-		for _, tag := range images[i].Tags {
-			if f := familyOf(tag); len(f.patterns) > 0 {
-				counts[f.patterns[len(f.patterns)-1]]++
-			}
-		}
-	}
-	return counts
-}
 
 // meets reports whether some tag matches both patterns.
 func (p pattern) meets(q pattern) bool { return meet(p.text, q.text) }
@@ -294,10 +294,12 @@ func (d *draft) exposed(s *tagged, g glob) string {
 	if slices.ContainsFunc(s.fixed, guarded) {
 		return ""
 	}
-	for _, tag := range slices.Concat(s.lasting, s.moving) {
-		if g.match(tag) && !guarded(tag) {
-			return tag
-		}
+	taken := func(tag string) bool { return g.match(tag) && !guarded(tag) }
+	if i := slices.IndexFunc(s.lasting, taken); i >= 0 {
+		return s.lasting[i]
+	}
+	if i := slices.IndexFunc(s.moving, taken); i >= 0 {
+		return s.moving[i]
 	}
 	return ""
 }

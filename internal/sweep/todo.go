@@ -146,22 +146,11 @@ func (s *selection) leaveOne() []journal.Image {
 	if s.plan.AllowEmpty {
 		return nil
 	}
-	newest := -1
-	for i := range s.images { // oldest first
-		if !s.graph.IsRoot(i) {
-			continue
-		}
-		if s.going[i] == nil {
-			return nil
-		}
-		if newest < 0 || s.images[i].Status == image.Active || s.images[newest].Status != image.Active {
-			newest = i
-		}
-	}
-	if newest < 0 {
+	last := s.graph.LastRoot(s.images, func(i int) bool { return s.going[i] != nil })
+	if last < 0 {
 		return nil
 	}
-	return []journal.Image{s.drop(newest, journal.LastRoot, "nothing else would be left in the repository")}
+	return []journal.Image{s.drop(last, journal.LastRoot, "nothing else would be left in the repository")}
 }
 
 // leaveRelatives keeps what cannot go alone: a child or referrer goes only with all of its indexes and subjects, since it
