@@ -147,6 +147,14 @@ func TestNever(t *testing.T) {
 			t.Errorf("%s: %s", pattern, strings.Join(a.Why, "\n"))
 		}
 	}
+	// More than there are rules for: those that take keep their places.
+	var many []image.Pattern
+	for n := range maxGuards {
+		many = append(many, image.Glob(fmt.Sprint("rel-", n, "-lts")))
+	}
+	if a := Recommend(images, in("A"), in("BC"), many, now); a.Policy != "" || !strings.Contains(strings.Join(a.Why, "\n"), "keep_tag_patterns") {
+		t.Errorf("%d patterns: %s\n%s", len(many), a.Policy, strings.Join(a.Why, "\n"))
+	}
 }
 
 // shape is the rules of a policy in short.
